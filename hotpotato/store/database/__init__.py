@@ -1,0 +1,26 @@
+"""The one facade over txpostgres: nothing else imports it or psycopg2.
+
+`Database` hands out transactions on connections that are alive, bounds every statement and commit
+in time, and answers `Unavailable` at once while there is no database.
+"""
+
+from hotpotato.store.database.addresses import BadUrl
+from hotpotato.store.database.errors import (
+    DatabaseError,
+    OutcomeUnknown,
+    StatementRefused,
+    Unavailable,
+)
+from hotpotato.store.database.facade import Database, Transaction
+from hotpotato.store.database.link import Row
+
+__all__ = [
+    "BadUrl",
+    "Database",
+    "DatabaseError",
+    "OutcomeUnknown",
+    "Row",
+    "StatementRefused",
+    "Transaction",
+    "Unavailable",
+]

@@ -1,0 +1,141 @@
+"""Group commit: what arrives while the last group is being committed makes the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from hotpotato.store.database import StatementRefused, Unavailable
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Claim(tuple[bytes, bool]):
+    """A thing an item touches, and whether nothing else in its group may touch it afterwards."""
+
+    __slots__ = ()
+
+    def __new__(cls, thing: bytes, last: bool) -> Claim:
+        """Say that an item touches `thing`; `last`: later items with it wait for the next group."""
+        return super().__new__(cls, (thing, last))
+
+
+class Groups(Generic[Item, Answer]):
+    """Collects items and hands them to `commit` in groups, in order of arrival.
+
+    `claims` tells what an item touches. Two groups under way never touch the same thing, and items
+    that touch the same thing keep their order. `commit` answers a group's items in their order, or
+    fails for all of them; a group that PostgreSQL refuses is repeated item by item, so that one bad item
+    harms nobody else.
+
+    `size` bounds a group, `under_way` the groups at once, and `waiting` the items not yet in a group:
+    past it `add` fails at once with Unavailable.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        commit: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        claims: Callable[[Item], Sequence[Claim]],
+        *,
+        size: int = 128,
+        under_way: int = 2,
+        waiting: int = 4096,
+    ) -> None:
+        self._clock = clock
+        self._commit = commit
+        self._claims = claims
+        self._size = size
+        self._most_under_way = under_way
+        self._most_waiting = waiting
+        self._queue: list[tuple[Item, Deferred[Answer]]] = []
+        self._under_way = 0
+        self._touched: set[bytes] = set()
+        self._scheduled = False
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait for a group."""
+        return len(self._queue)
+
+    def add(self, item: Item) -> Deferred[Answer]:
+        """Have an item committed; fires with its answer once it is on disk.
+
+        Cancelling the Deferred does not take the item back.
+        """
+        answer: Deferred[Answer] = Deferred()
+        if len(self._queue) >= self._most_waiting:
+            answer.errback(Unavailable("too many requests wait for the database"))
+            return answer
+        self._queue.append((item, answer))
+        self._schedule()
+        return answer
+
+    def _schedule(self) -> None:
+        # Not at once: what the reactor reads in the same turn belongs into the same group.
+        if not self._scheduled and self._queue and self._under_way < self._most_under_way:
+            self._scheduled = True
+            self._clock.callLater(0, self._begin)
+
+    def _begin(self) -> None:
+        self._scheduled = False
+        group, things = self._take()
+        if not group:
+            return
+        self._under_way += 1
+        self._touched |= things
+        work = Deferred.fromCoroutine(self._run(group))
+        work.addBoth(self._finished, things)
+        self._schedule()
+
+    def _take(self) -> tuple[list[tuple[Item, Deferred[Answer]]], set[bytes]]:
+        group: list[tuple[Item, Deferred[Answer]]] = []
+        left: list[tuple[Item, Deferred[Answer]]] = []
+        things: set[bytes] = set()
+        closed = set(self._touched)
+        for position, entry in enumerate(self._queue):
+            if len(group) >= self._size:
+                left.extend(self._queue[position:])
+                break
+            claims = self._claims(entry[0])
+            if any(thing in closed for thing, _ in claims):
+                closed.update(thing for thing, _ in claims)
+                left.append(entry)
+                continue
+            group.append(entry)
+            things.update(thing for thing, _ in claims)
+            closed.update(thing for thing, last in claims if last)
+        self._queue = left
+        return group, things
+
+    def _finished(self, result: Any, things: set[bytes]) -> None:
+        self._under_way -= 1
+        self._touched -= things
+        self._schedule()
+
+    async def _run(self, group: Sequence[tuple[Item, Deferred[Answer]]]) -> None:
+        try:
+            answers = await self._commit([item for item, _ in group])
+        except StatementRefused:
+            if len(group) > 1:
+                for entry in group:
+                    await self._run([entry])
+                return
+            _answer(group[0][1], Failure())
+        except Exception:
+            failure = Failure()
+            for _, waiter in group:
+                _answer(waiter, failure)
+        else:
+            for (_, waiter), answer in zip(group, answers, strict=True):
+                _answer(waiter, answer)
+
+
+def _answer(waiter: Deferred[Any], result: Any) -> None:
+    # A waiter that was cancelled swallows one late result, and this is it.
+    waiter.callback(result)

@@ -1,0 +1,295 @@
+"""Notifications in: one group, one round trip, one transaction.
+
+The group's query string holds three statements, so that each sees a fresh snapshot:
+
+1. advisory locks on everything the group touches, in order, so that two daemons never race on one alert
+   or one Idempotency-Key and never deadlock;
+2. the open alerts of the group, locked, so that an acknowledgement in the same moment is seen;
+3. the ingest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from hotpotato.store.database import Database
+from hotpotato.store.groups import Claim, Groups
+from hotpotato.vocabulary import Effect, Fields
+
+
+class Incoming(msgspec.Struct, frozen=True, kw_only=True):
+    """One notification, cleaned and judged, on its way to disk.
+
+    `subject` is the digest of what its alert is about. `content` is the digest of what it says; `idempotency`
+    the request's Idempotency-Key. `original` is the request as it came, where cleaning changed it.
+    """
+
+    key_digest: bytes
+    server_id: int
+    subject: bytes
+    content: bytes
+    effect: Effect
+    fields: Fields
+    idempotency: str | None = None
+    remark: str | None = None
+    original: str | None = None
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification on disk; with `conflict`, the other one that its key was used for."""
+
+    id: int
+    tenant_id: int
+    server_id: int
+    server_name: str
+    person_id: int | None
+    received_at: datetime
+    remark: str | None
+    conflict: bool
+
+
+class UnknownKey(msgspec.Struct, frozen=True):
+    """No server has this key: it was rotated away, or the server was disabled a moment ago."""
+
+
+class Ingest:
+    """Takes notifications in, as fast as PostgreSQL commits groups of them."""
+
+    def __init__(self, database: Database, clock: IReactorTime) -> None:
+        self._database = database
+        self._groups: Groups[Incoming, Stored | UnknownKey] = Groups(clock, self._commit, _claims)
+
+    @property
+    def waiting(self) -> int:
+        """How many notifications wait for a group."""
+        return self._groups.waiting
+
+    def add(self, incoming: Incoming) -> Deferred[Stored | UnknownKey]:
+        """Fires when the notification is committed; fails with Unavailable when that can't be told.
+
+        Fails with StatementRefused for what PostgreSQL won't store, which would be a defect of ours.
+        """
+        return self._groups.add(incoming)
+
+    async def _commit(self, group: Sequence[Incoming]) -> Sequence[Stored | UnknownKey]:
+        locks = sorted({_lock_number(thing) for item in group for thing, _ in _claims(item)})
+        subjects = sorted({item.subject.hex() for item in group})
+        rows = [_row(order, item) for order, item in enumerate(group)]
+        answers = await self._database.statement(
+            _SQL,
+            {
+                "locks": locks,
+                "subjects": subjects,
+                "rows": msgspec.json.encode(rows).decode(),
+            },
+        )
+        stored = {
+            order: Stored(**dict(zip(_ANSWER, rest, strict=True))) for order, *rest in answers
+        }
+        return [stored.get(order, UnknownKey()) for order in range(len(group))]
+
+
+def idempotency_digest(key: str) -> bytes:
+    """What is remembered of an Idempotency-Key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _claims(item: Incoming) -> Sequence[Claim]:
+    # What follows the end of an alert may open another one: that is for the next group.
+    ends = item.effect in (Effect.RESOLVE, Effect.ACKNOWLEDGE)
+    claims = [Claim(item.subject, last=ends)]
+    if item.idempotency is not None:
+        scope = f"{item.server_id}:{item.idempotency}".encode()
+        claims.append(Claim(hashlib.sha256(scope).digest(), last=True))
+    return claims
+
+
+def _lock_number(thing: bytes) -> int:
+    return int.from_bytes(thing[:8], "big", signed=True)
+
+
+def _row(order: int, item: Incoming) -> dict[str, object]:
+    row: dict[str, object] = msgspec.structs.asdict(item.fields)
+    row.update(
+        ord=order,
+        key_digest=item.key_digest.hex(),
+        server_id=item.server_id,
+        subject=item.subject.hex(),
+        content=item.content.hex(),
+        effect=item.effect,
+        remark=item.remark,
+        original=item.original,
+        idempotency=item.idempotency and idempotency_digest(item.idempotency).hex(),
+    )
+    return row
+
+
+_ANSWER = (
+    "id",
+    "tenant_id",
+    "server_id",
+    "server_name",
+    "person_id",
+    "received_at",
+    "remark",
+    "conflict",
+)
+
+_SQL = r"""
+SELECT pg_advisory_xact_lock(thing) FROM unnest(%(locks)s::bigint[]) AS thing;
+
+SELECT id FROM alert
+ WHERE subject IN (SELECT decode(hex, 'hex') FROM unnest(%(subjects)s::text[]) AS hex)
+   AND status <> 'resolved'
+ ORDER BY id FOR UPDATE;
+
+-- A hint for the escalation; it travels with the commit.
+SELECT pg_notify('hotpotato', 'escalation');
+
+WITH input AS MATERIALIZED (
+    SELECT i.ord, i.effect, i.is_service, i.event, i.state, i.hostname, i.service_name,
+           i.display_name, i.trouble_code, i.output, i."timestamp" AS sent_at, i.author, i.comment,
+           i.number, i.late, i.remark, i.original, decode(i.subject, 'hex') AS subject,
+           decode(i.content, 'hex') AS content, decode(i.idempotency, 'hex') AS idempotency,
+           server.id AS server_id, server.name AS server_name, server.tenant_id
+      FROM json_to_recordset(%(rows)s) AS i(
+               ord integer, key_digest text, server_id bigint, subject text, content text,
+               idempotency text, effect text, remark text, original text, is_service boolean,
+               event text, state text, hostname text, service_name text, display_name text,
+               trouble_code text, output text, "timestamp" timestamptz, author text, comment text,
+               number text, late boolean)
+      JOIN server ON server.id = i.server_id AND server.disabled_at IS NULL
+           AND (server.key_digest = decode(i.key_digest, 'hex')
+                OR server.old_key_digest = decode(i.key_digest, 'hex')
+                   AND server.old_key_until > hotpotato_now())
+), used AS (
+    -- Said before, under the same Idempotency-Key.
+    SELECT input.ord, input.content <> known.content_digest AS conflict, known.notification_id
+      FROM input JOIN idempotency AS known
+           ON known.server_id = input.server_id AND known.key_digest = input.idempotency
+     WHERE known.created_at > hotpotato_now() - interval '7 days'
+), fresh AS MATERIALIZED (
+    -- The ids are given here, in order of arrival, since the alerts below refer to them.
+    SELECT nextval('notification_id_seq') AS id, ordered.*
+      FROM (SELECT * FROM input WHERE ord NOT IN (SELECT ord FROM used) ORDER BY ord) AS ordered
+), present AS MATERIALIZED (
+    SELECT alert.id, alert.subject FROM alert
+     WHERE alert.subject IN (SELECT subject FROM fresh) AND alert.status <> 'resolved'
+), folded AS (
+    -- What the group does to each alert: any number of problems, then at most one end of the run.
+    SELECT tenant_id, server_id, subject, hostname, service_name,
+           max(id) AS last_id,
+           max(id) FILTER (WHERE effect = 'open') AS last_problem_id,
+           (array_agg(state ORDER BY id DESC) FILTER (WHERE effect = 'open'))[1] AS state,
+           bool_or(effect = 'resolve') AS ends,
+           bool_or(effect = 'acknowledge') AS taken,
+           max(coalesce(author, 'somebody') || ' in ' || server_name)
+               FILTER (WHERE effect = 'acknowledge') AS taken_by
+      FROM fresh WHERE effect IN ('open', 'resolve', 'acknowledge')
+     GROUP BY tenant_id, server_id, subject, hostname, service_name
+), opened AS (
+    INSERT INTO alert (tenant_id, server_id, subject, hostname, service_name, state, status,
+                       opened_at, acknowledged_at, acknowledged_by, resolved_at,
+                       last_notification_id, due_at)
+    SELECT tenant_id, server_id, subject, hostname, service_name, state,
+           CASE WHEN ends THEN 'resolved' WHEN taken THEN 'acknowledged' ELSE 'triggered' END,
+           hotpotato_now(),
+           CASE WHEN taken THEN hotpotato_now() END, taken_by,
+           CASE WHEN ends THEN hotpotato_now() END,
+           last_id,
+           CASE WHEN NOT ends AND NOT taken THEN hotpotato_now() END
+      FROM folded
+     WHERE last_problem_id IS NOT NULL AND subject NOT IN (SELECT subject FROM present)
+    RETURNING id, subject
+), changed AS (
+    -- An acknowledgement lasts until the state changes.
+    UPDATE alert
+       SET status = step.status,
+           state = coalesce(folded.state, alert.state),
+           acknowledged_at = CASE WHEN folded.taken THEN hotpotato_now()
+                                  ELSE alert.acknowledged_at END,
+           acknowledged_by = CASE WHEN folded.taken THEN folded.taken_by
+                                  ELSE alert.acknowledged_by END,
+           resolved_at = CASE WHEN folded.ends THEN hotpotato_now() END,
+           last_notification_id = folded.last_id,
+           due_at = CASE WHEN step.status <> 'acknowledged' THEN hotpotato_now() END
+      FROM folded, present, LATERAL (
+               SELECT current.status AS before, CASE
+                   WHEN folded.ends THEN 'resolved'
+                   WHEN folded.taken THEN 'acknowledged'
+                   WHEN current.status = 'acknowledged'
+                        AND upper(current.state) = upper(folded.state) THEN 'acknowledged'
+                   ELSE 'triggered' END AS status
+                 FROM alert AS current WHERE current.id = present.id) AS step
+     WHERE present.subject = folded.subject AND alert.id = present.id
+    RETURNING alert.id, alert.subject, step.before, alert.status
+), alert_of AS (
+    SELECT id, subject FROM opened UNION ALL SELECT id, subject FROM present
+), on_call AS (
+    SELECT schedule.tenant_id, shift.person_id
+      FROM schedule
+      JOIN shift ON shift.schedule_id = schedule.id AND shift.during @> hotpotato_now()
+      JOIN person ON person.id = shift.person_id AND person.disabled_at IS NULL
+     WHERE schedule.name = 'primary' AND schedule.tenant_id IN (SELECT tenant_id FROM fresh)
+), stored AS (
+    INSERT INTO notification (id, tenant_id, server_id, alert_id, person_id, received_at, effect,
+                              is_service, event, state, hostname, service_name, display_name,
+                              trouble_code, output, sent_at, author, comment, number, late, remark,
+                              original)
+    SELECT fresh.id, fresh.tenant_id, fresh.server_id,
+           CASE WHEN fresh.effect <> 'announce' THEN alert_of.id END,
+           on_call.person_id, hotpotato_now(), fresh.effect, fresh.is_service, fresh.event,
+           fresh.state, fresh.hostname, fresh.service_name, fresh.display_name, fresh.trouble_code,
+           fresh.output, fresh.sent_at, fresh.author, fresh.comment, fresh.number, fresh.late,
+           fresh.remark, fresh.original
+      FROM fresh
+      LEFT JOIN alert_of ON alert_of.subject = fresh.subject
+      LEFT JOIN on_call ON on_call.tenant_id = fresh.tenant_id
+    RETURNING id, tenant_id, server_id, alert_id, person_id, received_at, effect, state, remark
+), announced AS (
+    INSERT INTO announcement (notification_id, tenant_id, due_at)
+    SELECT id, tenant_id, hotpotato_now() FROM fresh WHERE effect = 'announce'
+), remembered AS (
+    -- A key whose seven days are over, and whose row is still there, begins anew.
+    INSERT INTO idempotency (server_id, key_digest, tenant_id, content_digest, notification_id,
+                             created_at)
+    SELECT server_id, idempotency, tenant_id, content, id, hotpotato_now()
+      FROM fresh WHERE idempotency IS NOT NULL
+    ON CONFLICT (server_id, key_digest) DO UPDATE
+       SET content_digest = excluded.content_digest, notification_id = excluded.notification_id,
+           created_at = excluded.created_at
+), told AS (
+    INSERT INTO history (tenant_id, kind, notification_id, alert_id, server_id, sentence)
+    SELECT stored.tenant_id, 'received', stored.id, stored.alert_id, stored.server_id,
+           stored.state || ' came in from ' || fresh.server_name || ': ' || CASE
+               WHEN fresh.late THEN 'late, a newer state was told already; recorded only'
+               WHEN stored.effect = 'announce' THEN 'to be told, opens no alert'
+               WHEN stored.effect = 'record' THEN 'recorded only'
+               WHEN stored.alert_id IS NULL THEN 'no alert is open; recorded only'
+               WHEN stored.effect = 'resolve' THEN 'the alert is resolved'
+               WHEN stored.effect = 'acknowledge' THEN 'the alert is acknowledged'
+               WHEN opened.id IS NOT NULL THEN 'an alert is opened'
+               WHEN changed.status = 'acknowledged'
+                   THEN 'joins an alert that is acknowledged in this state; not told again'
+               WHEN changed.before = 'acknowledged'
+                   THEN 'joins an alert that was acknowledged in another state; open again'
+               ELSE 'joins an open alert' END
+      FROM stored JOIN fresh ON fresh.id = stored.id
+      LEFT JOIN opened ON opened.id = stored.alert_id
+      LEFT JOIN changed ON changed.id = stored.alert_id
+)
+SELECT fresh.ord, stored.id, stored.tenant_id, stored.server_id, fresh.server_name,
+       stored.person_id, stored.received_at, stored.remark, false
+  FROM stored JOIN fresh ON fresh.id = stored.id
+ UNION ALL
+SELECT input.ord, earlier.id, earlier.tenant_id, earlier.server_id, input.server_name,
+       earlier.person_id, earlier.received_at, earlier.remark, used.conflict
+  FROM used JOIN input ON input.ord = used.ord
+  JOIN notification AS earlier ON earlier.id = used.notification_id
+"""

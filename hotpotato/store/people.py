@@ -1,0 +1,219 @@
+"""Tenants, people and their contacts, and who is on call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from hotpotato.store.database import Transaction
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """One organisation's people and servers, apart from every other's."""
+
+    id: int
+    name: str
+    timezone: str
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who can be on call; `contacts` are (method, address) in the order they are tried."""
+
+    id: int
+    tenant_id: int
+    tenant: str
+    name: str
+    contacts: tuple[tuple[str, str], ...]
+    disabled_at: datetime | None
+
+
+class OnCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's schedule and who has it now; `person` None: nobody. `until` None: until changed."""
+
+    tenant: str
+    schedule: str
+    person: str | None
+    since: datetime | None
+    until: datetime | None
+
+
+async def tenants(transaction: Transaction, name: str | None = None) -> list[Tenant]:
+    """The tenants by name, all or the one."""
+    rows = await transaction.rows(
+        """
+        SELECT id, name, timezone FROM tenant
+         WHERE %(name)s::text IS NULL OR name = %(name)s ORDER BY name LIMIT 10000
+        """,
+        {"name": name},
+    )
+    return [Tenant(id=row[0], name=row[1], timezone=row[2]) for row in rows]
+
+
+async def add_tenant(transaction: Transaction, name: str, timezone: str) -> int:
+    """Add a tenant with its primary schedule. StatementRefused (23505) if the name is taken."""
+    rows = await transaction.rows(
+        "INSERT INTO tenant (name, timezone) VALUES (%s, %s) RETURNING id", [name, timezone]
+    )
+    tenant_id: int = rows[0][0]
+    await transaction.execute(
+        "INSERT INTO schedule (tenant_id, name) VALUES (%s, 'primary')", [tenant_id]
+    )
+    return tenant_id
+
+
+async def people(
+    transaction: Transaction, name: str | None = None, tenant: str | None = None
+) -> list[Person]:
+    """The people by tenant and name, all or those of a name or a tenant."""
+    rows = await transaction.rows(
+        """
+        SELECT person.id, person.tenant_id, tenant.name, person.name,
+               coalesce(array_agg(contact.method ORDER BY contact.position)
+                        FILTER (WHERE contact.id IS NOT NULL), '{}'),
+               coalesce(array_agg(contact.address ORDER BY contact.position)
+                        FILTER (WHERE contact.id IS NOT NULL), '{}'),
+               person.disabled_at
+          FROM person JOIN tenant ON tenant.id = person.tenant_id
+          LEFT JOIN contact ON contact.person_id = person.id AND contact.removed_at IS NULL
+         WHERE (%(name)s::text IS NULL OR person.name = %(name)s)
+           AND (%(tenant)s::text IS NULL OR tenant.name = %(tenant)s)
+         GROUP BY person.id, tenant.name
+         ORDER BY tenant.name, person.name LIMIT 10000
+        """,
+        {"name": name, "tenant": tenant},
+    )
+    return [
+        Person(
+            id=row[0],
+            tenant_id=row[1],
+            tenant=row[2],
+            name=row[3],
+            contacts=tuple(zip(row[4], row[5], strict=True)),
+            disabled_at=row[6],
+        )
+        for row in rows
+    ]
+
+
+async def add_person(
+    transaction: Transaction, tenant_id: int, name: str, contacts: Sequence[tuple[str, str]]
+) -> int:
+    """Add a person with contacts in order. StatementRefused (23505) if the tenant has the name."""
+    rows = await transaction.rows(
+        "INSERT INTO person (tenant_id, name) VALUES (%s, %s) RETURNING id", [tenant_id, name]
+    )
+    person_id: int = rows[0][0]
+    await set_contacts(transaction, tenant_id, person_id, contacts)
+    return person_id
+
+
+async def rename_person(transaction: Transaction, person_id: int, name: str) -> None:
+    """Give a person another name. StatementRefused (23505) if the tenant has one of that name."""
+    await transaction.execute("UPDATE person SET name = %s WHERE id = %s", [name, person_id])
+
+
+async def set_contacts(
+    transaction: Transaction, tenant_id: int, person_id: int, contacts: Sequence[tuple[str, str]]
+) -> None:
+    """Make these the person's contacts, in this order. What was sent to others stays a record."""
+    await transaction.execute(
+        """
+        UPDATE contact SET removed_at = coalesce(removed_at, hotpotato_now())
+         WHERE person_id = %s
+        """,
+        [person_id],
+    )
+    for position, (method, address) in enumerate(contacts, start=1):
+        await transaction.execute(
+            """
+            INSERT INTO contact (tenant_id, person_id, method, address, position)
+            VALUES (%s, %s, %s, %s, %s)
+            ON CONFLICT (person_id, method, address)
+            DO UPDATE SET position = excluded.position, removed_at = NULL
+            """,
+            [tenant_id, person_id, method, address, position],
+        )
+
+
+async def disable_person(transaction: Transaction, person_id: int) -> bool:
+    """Page this person no more; returns whether they had the pager, which nobody has now."""
+    await transaction.execute(
+        "UPDATE person SET disabled_at = coalesce(disabled_at, hotpotato_now()) WHERE id = %s",
+        [person_id],
+    )
+    held = await transaction.rows(
+        "SELECT schedule_id FROM shift WHERE person_id = %s AND during @> hotpotato_now()",
+        [person_id],
+    )
+    for (schedule_id,) in held:
+        await _end_shifts(transaction, schedule_id)
+    return bool(held)
+
+
+async def enable_person(transaction: Transaction, person_id: int) -> None:
+    """Let this person be paged again."""
+    await transaction.execute("UPDATE person SET disabled_at = NULL WHERE id = %s", [person_id])
+
+
+async def set_on_call(transaction: Transaction, tenant_id: int, person_id: int) -> None:
+    """Give this person the pager of the tenant's primary schedule, from now until changed."""
+    schedule_id = await _primary(transaction, tenant_id)
+    await _end_shifts(transaction, schedule_id)
+    await transaction.execute(
+        """
+        INSERT INTO shift (tenant_id, schedule_id, person_id, during, source)
+        VALUES (%s, %s, %s, tstzrange(hotpotato_now(), NULL), 'set by hand')
+        """,
+        [tenant_id, schedule_id, person_id],
+    )
+
+
+async def clear_on_call(transaction: Transaction, tenant_id: int) -> None:
+    """Let nobody have the tenant's pager: everybody is paged."""
+    await _end_shifts(transaction, await _primary(transaction, tenant_id))
+
+
+async def on_call(transaction: Transaction, tenant: str | None = None) -> list[OnCall]:
+    """Who has the pager now, for each tenant or the one."""
+    rows = await transaction.rows(
+        """
+        SELECT tenant.name, schedule.name, person.name, lower(shift.during), upper(shift.during)
+          FROM schedule JOIN tenant ON tenant.id = schedule.tenant_id
+          LEFT JOIN shift ON shift.schedule_id = schedule.id AND shift.during @> hotpotato_now()
+          LEFT JOIN person ON person.id = shift.person_id
+         WHERE %(tenant)s::text IS NULL OR tenant.name = %(tenant)s
+         ORDER BY tenant.name, schedule.name LIMIT 10000
+        """,
+        {"tenant": tenant},
+    )
+    return [
+        OnCall(tenant=row[0], schedule=row[1], person=row[2], since=row[3], until=row[4])
+        for row in rows
+    ]
+
+
+async def _primary(transaction: Transaction, tenant_id: int) -> int:
+    # Locked, so that two commands at once give the pager to one after the other.
+    rows = await transaction.rows(
+        "SELECT id FROM schedule WHERE tenant_id = %s AND name = 'primary' FOR UPDATE",
+        [tenant_id],
+    )
+    schedule_id: int = rows[0][0]
+    return schedule_id
+
+
+async def _end_shifts(transaction: Transaction, schedule_id: int) -> None:
+    """End the current shift now and drop the future ones. What is past stays."""
+    await transaction.execute(
+        "DELETE FROM shift WHERE schedule_id = %s AND lower(during) >= hotpotato_now()",
+        [schedule_id],
+    )
+    await transaction.execute(
+        """
+        UPDATE shift SET during = tstzrange(lower(during), hotpotato_now())
+         WHERE schedule_id = %s AND during @> hotpotato_now()
+        """,
+        [schedule_id],
+    )
