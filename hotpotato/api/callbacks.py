@@ -1,0 +1,33 @@
+"""Providers' callbacks: the routes that senders contribute, mounted without knowing whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hotpotato.api.answers import Answer, Refused, envelope
+from hotpotato.api.site import Endpoint, Request
+from hotpotato.interfaces import Callback, Route
+
+
+def endpoints(senders: Iterable[tuple[str, Sequence[Route]]]) -> list[Endpoint]:
+    """What to mount for senders, given as (name of the instance, its routes)."""
+    return [
+        Endpoint("POST", path, _Relay(route).answer)
+        for name, routes in senders
+        for route in routes
+        for path in (f"/api/senders/{name}{route.path}", *route.aliases)
+    ]
+
+
+class _Relay:
+    def __init__(self, route: Route) -> None:
+        self._route = route
+
+    async def answer(self, request: Request) -> Answer:
+        if request.too_large:
+            raise Refused(413, "the body is larger than 1 MiB")
+        headers = {name: values[0] for name, values in request.headers.items() if len(values) == 1}
+        answer = await self._route.handle(Callback(headers, request.body))
+        if answer.status >= 400:
+            raise Refused(answer.status, answer.message or "refused", answer.headers)
+        return envelope(answer.status, None, message=answer.message)

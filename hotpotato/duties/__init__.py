@@ -1,0 +1,1 @@
+"""What falls due: one mechanism, `loop`, and its users."""

@@ -1,0 +1,103 @@
+"""The escalation: asks the rules what to do about each alert that is due, and queues the messages.
+
+One turn is one transaction: claimed, decided and written together, so a process that dies in between
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotpotato.rules import escalation, keys
+from hotpotato.store import alerts
+from hotpotato.store.database import Database, Transaction
+from hotpotato.vocabulary import AlertStatus, MessageKind
+
+AT_ONCE = 500
+"""How many alerts one turn takes."""
+
+
+class Escalation:
+    """Its turns, for a loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def turn(self) -> float | None:
+        """Decide about what is due. Returns the seconds until the next is."""
+        return await self._database.transaction(self._work)
+
+    async def _work(self, transaction: Transaction) -> float | None:
+        due = await alerts.claim(transaction, AT_ONCE)
+        if due:
+            steps = [_step(one) for one in due]
+            await self._give_codes(transaction, steps)
+            await alerts.settle(transaction, steps, escalation.REPEAT_AFTER)
+            return 0
+        return await alerts.next_due(transaction)
+
+    async def _give_codes(self, transaction: Transaction, steps: Sequence[alerts.Step]) -> None:
+        wanted = {
+            message.alert_id
+            for step in steps
+            for message in step.messages
+            if message.alert_id is not None
+        }
+        missing = {
+            alert_id: (tenant_id, keys.codes())
+            for tenant_id, alert_id in await alerts.without_code(transaction, wanted)
+        }
+        while missing:
+            given = await alerts.give_codes(
+                transaction,
+                [(tenant, alert, next(codes)) for alert, (tenant, codes) in missing.items()],
+            )
+            for alert_id in given:
+                del missing[alert_id]
+
+
+def _step(due: alerts.Due) -> alerts.Step:
+    facts = escalation.Facts(
+        status=due.status,
+        people=due.people,
+        on_call=due.holder if due.holder in due.people else None,
+        on_call_trouble="nobody is on call"
+        if due.holder is None
+        else "the person on call can't be reached",
+        news=due.news and due.status is AlertStatus.TRIGGERED,
+        repeat_due=due.repeat_due,
+        paged_in_round=due.paged_in_round,
+        waiting=due.waiting,
+        told=due.told,
+        failures=due.failures,
+        failures_told=due.failures_told,
+        failed_names=due.failed_names,
+    )
+    if due.alert_id is None:
+        decision = escalation.announce(facts)
+        kind = MessageKind.ANNOUNCEMENT
+    else:
+        decision = escalation.decide(facts)
+        kind = MessageKind.PAGE
+    messages = [
+        *((kind, person) for person in decision.page),
+        *((MessageKind.RECOVERY, person) for person in decision.tell_recovery),
+    ]
+    return alerts.Step(
+        due=due,
+        messages=tuple(
+            alerts.Queued(
+                kind=kind,
+                tenant_id=due.tenant_id,
+                person_id=person,
+                alert_id=due.alert_id,
+                notification_id=due.notification_id,
+                because=decision.because,
+                again=decision.new_round and not facts.news,
+            )
+            for kind, person in messages
+        ),
+        new_round=decision.new_round,
+        look_again=decision.look_again,
+        sentence=decision.sentence,
+    )

@@ -1,0 +1,111 @@
+"""The one mechanism for what must happen later: a row has a due time, and a loop looks at it.
+
+A loop sleeps until the next due time that it knows, or until it is woken by a NOTIFY. It never
+polls fast, and its sleep is bounded, since a NOTIFY is only a hint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from hotpotato.store.database import Unavailable
+
+LONGEST_SLEEP = 10.0
+"""Seconds after which a loop looks in any case."""
+
+SHORTEST_SLEEP = 0.1
+"""Seconds between turns where the due rows are in somebody else's hands."""
+
+AFTER_TROUBLE = 1.0
+"""Seconds until the next turn after one that failed."""
+
+
+class Loop:
+    """Takes turns at `turn`, one at a time, until it is stopped.
+
+    `turn` returns the seconds until its next row is due, 0 to be called again at once, None if it
+    knows of none. What it raises is logged, and the loop goes on.
+    """
+
+    def __init__(
+        self, name: str, clock: IReactorTime, turn: Callable[[], Awaitable[float | None]]
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._turn = turn
+        self._log = Logger()
+        self._timer: IDelayedCall | None = None
+        self._running: Deferred[None] | None = None
+        self._again = False
+        self._stopped = True
+        self._in_trouble = False
+        self.finished_at: float | None = None
+
+    def start(self) -> None:
+        """Take the first turn now."""
+        self._stopped = False
+        self._sleep(0)
+
+    async def stop(self) -> None:
+        """Take no further turn, and wait for the one under way."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._running is not None:
+            done: Deferred[None] = Deferred()
+            self._running.addBoth(lambda _: done.callback(None))
+            await done
+
+    def wake(self) -> None:
+        """Take a turn now, or once more after the one under way: its look may have been too early."""
+        self._again = True
+        if not self._stopped and self._running is None:
+            self._sleep(0)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether no turn is under way or about to begin."""
+        now = self._clock.seconds()
+        return self._running is None and (self._timer is None or self._timer.getTime() > now)
+
+    def stalled(self, allowed: float) -> bool:
+        """Whether no turn was finished within the last `allowed` seconds."""
+        return self.finished_at is None or self._clock.seconds() - self.finished_at > allowed
+
+    def _sleep(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.callLater(seconds, self._begin)
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._again = False
+        running = Deferred.fromCoroutine(self._guarded())
+        self._running = running
+        running.addCallback(self._done)
+
+    def _done(self, seconds: float) -> None:
+        self._running = None
+        if not self._stopped:
+            self._sleep(0 if self._again else seconds)
+
+    async def _guarded(self) -> float:
+        try:
+            wanted = await self._turn()
+        except Unavailable as error:
+            # Said once by the pool; here it would only be repeated every second.
+            self._log.debug("{name}: database unavailable: {why}", name=self.name, why=str(error))
+            return AFTER_TROUBLE
+        except Exception:
+            self._log.failure("{name}: a turn failed, the loop goes on", name=self.name)
+            self._again = False
+            return AFTER_TROUBLE
+        self.finished_at = self._clock.seconds()
+        if wanted is None:
+            return LONGEST_SLEEP
+        return 0.0 if wanted == 0 else min(max(wanted, SHORTEST_SLEEP), LONGEST_SLEEP)

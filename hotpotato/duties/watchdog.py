@@ -1,0 +1,91 @@
+"""The watchdog: notices when a monitoring server falls silent, and when it is heard again."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from hotpotato.store import heartbeats
+from hotpotato.store.database import Database, Unavailable
+
+
+class Watchdog:
+    """Looks every `interval` seconds of the clock, for as long as this process hears heartbeats."""
+
+    name = "watchdog"
+
+    def __init__(self, database: Database, clock: IReactorTime, interval: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._interval = interval
+        self._log = Logger()
+        self._loop = LoopingCall(self._guarded)
+        self._loop.clock = clock
+        self._looking: Deferred[None] | None = None
+        self._again = False
+        self.finished_at: float | None = None
+
+    def start(self) -> None:
+        """Look now, and from then on."""
+        self._loop.start(self._interval)
+
+    async def stop(self) -> None:
+        """Look no more, and wait for the look under way."""
+        if self._loop.running:
+            self._loop.stop()
+        if self._looking is not None:
+            done: Deferred[None] = Deferred()
+            self._looking.addBoth(lambda _: done.callback(None))
+            await done
+
+    def wake(self) -> None:
+        """Look now: a silent server has just been heard."""
+        if self._loop.running and self._looking is None:
+            self._loop.reset()
+            self._guarded()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether no look is under way."""
+        return self._looking is None
+
+    def stalled(self, allowed: float) -> bool:
+        """Whether no look was finished within the last `allowed` seconds, or two intervals."""
+        allowed = max(allowed, 2 * self._interval)
+        return self.finished_at is None or self._clock.seconds() - self.finished_at > allowed
+
+    def _guarded(self) -> Deferred[None]:
+        if self._looking is None:
+            self._looking = Deferred.fromCoroutine(self._look())
+        looking: Deferred[None] = Deferred()
+        self._looking.addBoth(lambda _: looking.callback(None))
+        return looking
+
+    async def _look(self) -> None:
+        try:
+            verdicts = await self._database.transaction(
+                lambda transaction: heartbeats.look(transaction, self._interval)
+            )
+        except Unavailable as error:
+            self._log.debug("watchdog: database unavailable: {why}", why=str(error))
+        except Exception:
+            # A LoopingCall would die of it for good.
+            self._log.failure("watchdog: a look failed, it goes on")
+        else:
+            self.finished_at = self._clock.seconds()
+            self._tell(verdicts)
+        finally:
+            self._looking = None
+
+    def _tell(self, verdicts: heartbeats.Verdicts) -> None:
+        if verdicts.blind:
+            self._log.warn(
+                "nobody looked at heartbeats for {blind:.1f} s; judgement is postponed by that",
+                blind=verdicts.blind,
+            )
+        for server in verdicts.silent:
+            self._log.warn("server {server} is silent", server=server)
+        for server in verdicts.heard_again:
+            self._log.info("server {server} is heard again", server=server)

@@ -1,0 +1,113 @@
+"""The entrance for twistd: a configuration file in, a Twisted service out.
+
+The only room that picks up the reactor: everything behind it is handed what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
+from twisted.python.usage import Options as BaseOptions
+
+from hotpotato import settings
+from hotpotato.daemon import Daemon
+from hotpotato.senders.registry import Registry
+from hotpotato.store.database import BadUrl
+
+
+class Options(BaseOptions):
+    """The command line of `twistd hotpotato`."""
+
+    optParameters = (
+        (
+            "config",
+            "c",
+            os.environ.get("HOTPOTATO_CONFIG", str(settings.DEFAULT_PATH)),
+            "The configuration file; by default $HOTPOTATO_CONFIG, then the one in /etc.",
+        ),
+    )
+
+
+class HotPotato(Service):
+    """The daemon in twistd's order: ports first, privileges dropped, then everything else."""
+
+    def __init__(self, configured: settings.Settings, registry: Registry, reactor: Any) -> None:
+        self._configured = configured
+        self._embedded = None
+        url = configured.database.url
+        if configured.database.embedded is not None:
+            from hotpotato.store.embedded import Embedded
+
+            self._embedded = Embedded(Path(configured.database.embedded))
+            url = self._embedded.url
+        assert url is not None
+        self._endpoints = [_endpoint(reactor, configured, each) for each in configured.api.listen]
+        self.daemon = Daemon(configured, url, registry, reactor, reactor)
+        self._log = Logger()
+
+    def privilegedStartService(self) -> None:
+        """Open the ports, while there may be the right to."""
+        super().privilegedStartService()
+        binding = Deferred.fromCoroutine(self.daemon.bind(self._endpoints))
+        trouble: list[BaseException] = []
+        binding.addErrback(lambda failure: trouble.append(failure.value))
+        if trouble:
+            raise SystemExit(f"hotpotato: {self._configured.path}: api.listen: {trouble[0]}")
+
+    def startService(self) -> None:
+        """Start, if root was left behind."""
+        if os.geteuid() == 0:
+            raise SystemExit(
+                "hotpotato: refuses to run as root: start twistd with --uid and --gid of an account"
+                " of its own, or set User= in the systemd unit"
+            )
+        super().startService()
+        starting = Deferred.fromCoroutine(self._start())
+        starting.addErrback(lambda failure: self._log.failure("the start failed", failure))
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; fires when everything is closed."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        if self._embedded is not None:
+            self._embedded.start()
+        await self.daemon.start()
+
+    async def _stop(self) -> None:
+        await self.daemon.stop()
+        if self._embedded is not None:
+            self._embedded.stop()
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Build the service. Whatever is wrong with the configuration ends it with one line."""
+    if reactor is None:
+        from twisted.internet import reactor
+    # By default it follows the wall clock, and an hour's step back would stall every loop.
+    reactor.seconds = time.monotonic
+    path = Path(options["config"])
+    try:
+        return HotPotato(settings.load(path), Registry.discover(), reactor)
+    except BadUrl as error:
+        raise SystemExit(f"hotpotato: {path}: database.url: {error}") from error
+    except settings.SettingsError as error:
+        raise SystemExit(f"hotpotato: {error}") from error
+
+
+def _endpoint(reactor: Any, configured: settings.Settings, description: str) -> Any:
+    try:
+        return serverFromString(reactor, description)
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        raise settings.SettingsError(
+            f"{configured.path}: api.listen: {description!r} is no endpoint that can be listened"
+            f" at: {error}"
+        ) from error

@@ -1,0 +1,202 @@
+"""The TOML file (CONTRACT section 2) as frozen, checked settings.
+
+Whatever is wrong with it is one sentence: the file, the key, what was expected.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+DEFAULT_PATH = Path("/etc/hotpotato/hotpotato.toml")
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class SettingsError(Exception):
+    """The configuration can't be used; the text says which file, which key and what was expected."""
+
+
+class Api(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where requests come in: Twisted endpoint strings."""
+
+    listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
+
+
+class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which PostgreSQL: a libpq URI, or a directory for one that Hot Potato runs itself.
+
+    `password` saves having it in the URI. `connections` is the size of the pool.
+    """
+
+    url: str | None = None
+    embedded: str | None = None
+    password: str | None = None
+    connections: int = 8
+
+
+class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`interval`: seconds between looks at the heartbeats."""
+
+    interval: float = 5.0
+
+
+class SenderSection(msgspec.Struct, frozen=True):
+    """One `[senders.NAME]`: Hot Potato's own keys, and the plugin's as they stand.
+
+    `concurrency` is how many attempts run at once, `deadline` the seconds one may take, `segments`
+    the longest message in SMS segments.
+    """
+
+    name: str
+    plugin: str
+    options: Mapping[str, Any]
+    concurrency: int = 10
+    deadline: float = 20.0
+    segments: int = 2
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The whole file. `path` is for messages."""
+
+    path: Path
+    api: Api
+    database: Database
+    watchdog: Watchdog
+    senders: tuple[SenderSection, ...]
+
+
+def load(path: Path) -> Settings:
+    """Read and check the file.
+
+    Raises SettingsError, also for an unreadable file. A sender's own keys are checked later, by
+    `sender_options`, when its plugin is known.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not TOML: {error}") from error
+    return from_mapping(raw, path)
+
+
+def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
+    """Check what `tomllib` read from `path`."""
+    known = {"api", "database", "watchdog", "senders"}
+    for key in raw:
+        if key not in known:
+            raise SettingsError(f"{path}: {key}: unknown section, expected {_listed(known)}")
+    database = section(path, "database", raw.get("database", {}), Database)
+    if (database.url is None) == (database.embedded is None):
+        raise SettingsError(
+            f"{path}: database: expected either url (a PostgreSQL URI) or embedded (a directory)"
+        )
+    at_least(path, "database.connections", database.connections, 2)
+    watchdog = section(path, "watchdog", raw.get("watchdog", {}), Watchdog)
+    at_least(path, "watchdog.interval", watchdog.interval, 0.1)
+    api = section(path, "api", raw.get("api", {}), Api)
+    if not api.listen:
+        raise SettingsError(f"{path}: api.listen: expected at least one endpoint")
+    return Settings(
+        path=path,
+        api=api,
+        database=database,
+        watchdog=watchdog,
+        senders=_senders(path, raw.get("senders", {})),
+    )
+
+
+def section(path: Path, name: str, raw: object, kind: type[S]) -> S:
+    """Convert one section to its Struct, with every field X also taken from a file named X_file.
+
+    Raises SettingsError for an unknown key, a wrong type, a missing key or an unreadable file.
+    """
+    if not isinstance(raw, Mapping):
+        raise SettingsError(f"{path}: {name}: expected a section, [{name}]")
+    values = dict(raw)
+    fields = {field.encode_name for field in msgspec.structs.fields(kind)}
+    for key in list(values):
+        plain = key.removesuffix("_file")
+        if key not in fields and key.endswith("_file") and plain in fields:
+            if plain in values:
+                raise SettingsError(f"{path}: {name}.{key}: expected only one of {plain} and {key}")
+            values[plain] = _secret(path, f"{name}.{key}", values.pop(key))
+    for key in values:
+        if key not in fields:
+            raise SettingsError(f"{path}: {name}.{key}: unknown key, expected {_listed(fields)}")
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path}: {name}: {_plain(error)}") from error
+
+
+def at_least(path: Path, key: str, value: float, least: float) -> None:
+    """Raise SettingsError if a number is below what makes sense."""
+    if not value >= least:
+        raise SettingsError(f"{path}: {key}: expected at least {least}, not {value}")
+
+
+def _senders(path: Path, raw: object) -> tuple[SenderSection, ...]:
+    if not isinstance(raw, Mapping):
+        raise SettingsError(f"{path}: senders: expected sections, [senders.NAME]")
+    return tuple(_sender(path, str(name), options) for name, options in raw.items())
+
+
+class _Own(msgspec.Struct, frozen=True):
+    plugin: str
+    concurrency: int = 10
+    deadline: float = 20.0
+    segments: int = 2
+
+
+def _sender(path: Path, name: str, raw: object) -> SenderSection:
+    where = f"senders.{name}"
+    if not isinstance(raw, Mapping):
+        raise SettingsError(f"{path}: {where}: expected a section, [{where}]")
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise SettingsError(
+            f"{path}: {where}: expected a name of letters, digits, - and _: it is part of an URL"
+        )
+    own = {field.encode_name for field in msgspec.structs.fields(_Own)}
+    ours = section(path, where, {"plugin": name} | {k: v for k, v in raw.items() if k in own}, _Own)
+    at_least(path, f"{where}.concurrency", ours.concurrency, 1)
+    at_least(path, f"{where}.deadline", ours.deadline, 0.1)
+    if not 1 <= ours.segments <= 10:
+        raise SettingsError(f"{path}: {where}.segments: expected 1 to 10, not {ours.segments}")
+    return SenderSection(
+        name=name,
+        plugin=ours.plugin,
+        options={k: v for k, v in raw.items() if k not in own},
+        concurrency=ours.concurrency,
+        deadline=ours.deadline,
+        segments=ours.segments,
+    )
+
+
+def _secret(path: Path, key: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise SettingsError(f"{path}: {key}: expected the path of a file")
+    try:
+        secret = Path(value).read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{path}: {key}: {value} cannot be read: {reason}") from error
+    if not secret:
+        raise SettingsError(f"{path}: {key}: {value} is empty, expected a secret in it")
+    return secret
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    """msgspec's `Expected `int`, got `str` - at `$.missed`` with the key in front, as ours."""
+    text, _, place = str(error).partition(" - at `$")
+    key = place.rstrip("`").lstrip(".")
+    return f"{key}: {text.lower()}" if key else text.lower()
+
+
+def _listed(names: set[str]) -> str:
+    return "one of " + ", ".join(sorted(names)) if names else "no keys"

@@ -1,0 +1,76 @@
+"""What is counted, for /metrics. No phone number and no name of a person is ever a label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from hotpotato.vocabulary import Outcome
+
+
+class Telemetry:
+    """One process's counters, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "hotpotato_requests", "Requests answered", ["method", "path", "code"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._request_seconds = Histogram(
+            "hotpotato_request_seconds", "Time to answer a request", ["path"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._attempts = Counter(
+            "hotpotato_attempts", "Attempts at sending a message, by outcome",
+            ["sender", "outcome"], registry=self.registry,
+        )  # fmt: skip
+        self._attempt_seconds = Histogram(
+            "hotpotato_attempt_seconds", "Time until a sender's outcome", ["sender"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._incoming = Counter(
+            "hotpotato_callbacks", "What providers told: receipts by progress, and replies",
+            ["sender", "kind"], registry=self.registry,
+        )  # fmt: skip
+        self._state = Gauge(
+            "hotpotato_state", "Counts of the whole installation, from the database", ["what"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._connections = Gauge(
+            "hotpotato_database_connections", "Connections of this process", ["state"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._loops = Gauge(
+            "hotpotato_loop_stalled", "1 if a loop has not finished a turn lately", ["loop"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count an answer. `path` is the route's pattern, not what the client wrote."""
+        self._requests.labels(method, path, str(status)).inc()
+        self._request_seconds.labels(path).observe(seconds)
+
+    def attempted(self, sender: str, outcome: Outcome, seconds: float) -> None:
+        """Count an attempt."""
+        self._attempts.labels(sender, outcome.value).inc()
+        self._attempt_seconds.labels(sender).observe(seconds)
+
+    def came_back(self, sender: str, kind: str) -> None:
+        """Count a receipt, by its progress, or a reply."""
+        self._incoming.labels(sender, kind).inc()
+
+    def counted(self, counts: Mapping[str, float]) -> None:
+        """Show what the database counted."""
+        for what, value in counts.items():
+            self._state.labels(what).set(value)
+
+    def pool(self, open_: int, busy: int, waiting: int) -> None:
+        """Show how the connection pool stands."""
+        for state, value in (("open", open_), ("busy", busy), ("waiting", waiting)):
+            self._connections.labels(state).set(value)
+
+    def stalled(self, loop: str, stalled: bool) -> None:
+        """Show whether a loop stands still."""
+        self._loops.labels(loop).set(stalled)
