@@ -1,0 +1,1 @@
+"""The ways out to people: the built-in senders, and the registry that finds everybody's."""
