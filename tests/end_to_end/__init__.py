@@ -1,0 +1,1 @@
+"""The whole: monitoring programs at one end, a phone at the other."""
