@@ -69,7 +69,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class FailedForNow(msgspec.Struct, frozen=True):
-    """The message surely did not get through, but may later: refused connection, 5xx, 429.
+    """The message surely did not get through, but may later: a refused connection, 429, 503.
 
     `retry_after` is the seconds that the provider asked us to wait, if it did.
     """
@@ -79,7 +79,7 @@ class FailedForNow(msgspec.Struct, frozen=True):
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """The request may have got through: a time-out, or a connection lost after it was sent.
+    """The request may have got through: a time-out, a 500, a connection lost after it was sent.
 
     Hot Potato waits for a receipt with the reference, then tries again.
     """

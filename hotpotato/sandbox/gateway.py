@@ -57,7 +57,8 @@ class Gateway:
     `clock` is what receipts and slowness wait by, `http` what callbacks are sent with. They go to
     `callback_url` + `/dlr-status` and `/mo-messages`, with Basic credentials if there are any;
     without a `callback_url` none are sent. `references` says whether receipts carry the message's
-    reference. At most `keep` messages are remembered. `on_event(kind, facts)` is told of each
+    reference. Ids count from `first_id`: give one that was never used where a database remembers
+    earlier ones. At most `keep` messages are remembered. `on_event(kind, facts)` is told of each
     "message" taken, each POST "refused", and each "receipt" and "reply" sent with the HTTP status
     that it was `answered` (0: no answer).
     """
@@ -75,6 +76,7 @@ class Gateway:
         delays: Delays | None = None,
         references: bool = True,
         seed: int = 0,
+        first_id: int = FIRST_ID,
         keep: int = 1000,
         on_event: Callable[[str, Mapping[str, Any]], None] | None = None,
     ) -> None:
@@ -91,7 +93,7 @@ class Gateway:
         self._references = references
         self._on_event = on_event or (lambda kind, facts: None)
         self._messages: deque[Message] = deque(maxlen=keep)
-        self._ids = FIRST_ID
+        self._ids = first_id
         self._tasks: set[Deferred[Any]] = set()
         self._busy = 0
         self._listener: Listener | None = None

@@ -18,6 +18,7 @@ class Waiters:
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+        self._looking = False
 
     def until(self, holds: Callable[[], bool]) -> Deferred[None]:
         """Fires when `holds()`, perhaps at once."""
@@ -28,10 +29,12 @@ class Waiters:
 
     def look(self) -> None:
         """Say that something has changed."""
-        if self._waiting:
+        if self._waiting and not self._looking:
+            self._looking = True
             self._reactor.callLater(0, self._fire)
 
     def _fire(self) -> None:
+        self._looking = False
         ready = [waiter for holds, waiter in self._waiting if holds()]
         self._waiting = [entry for entry in self._waiting if entry[1] not in ready]
         for waiter in ready:

@@ -139,25 +139,29 @@ class _BodyReader(Protocol):
     """Collects a body into `whole`, which fires with b"" where it can't be had whole."""
 
     def __init__(self) -> None:
-        self.whole: Deferred[bytes] = Deferred(lambda _: self._give_up())
+        self.whole: Deferred[bytes] = Deferred(self._cancelled)
         self._body = b""
+        self._too_long = False
 
     def dataReceived(self, data: bytes) -> None:
-        self._body += data
-        if len(self._body) > BODY_LIMIT:
-            self._give_up()
+        if not self._too_long:
+            self._body += data
+            if len(self._body) > BODY_LIMIT:
+                self._too_long = True
+                self._abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._finish(self._body if reason.check(ResponseDone, PotentialDataLoss) else b"")
+        if not self.whole.called:
+            whole = reason.check(ResponseDone, PotentialDataLoss) and not self._too_long
+            self.whole.callback(self._body if whole else b"")
 
-    def _give_up(self) -> None:
+    def _cancelled(self, whole: Deferred[bytes]) -> None:
+        self._abort()
+        whole.callback(b"")
+
+    def _abort(self) -> None:
         transport: Any = self.transport
         # Over TLS, loseConnection waits for a goodbye that a hung provider never says. Twisted
         # hides the way to abort behind this proxy.
         hidden = getattr(transport, "_producer", None)
         getattr(hidden, "abortConnection", transport.loseConnection)()
-        self._finish(b"")
-
-    def _finish(self, body: bytes) -> None:
-        if not self.whole.called:
-            self.whole.callback(body)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import msgspec
 from zope.interface import implementer
 
 from hotpotato.interfaces import (
@@ -99,7 +98,7 @@ class Modica:
             f"{self._url}/messages",
             deadline=message.deadline,
             headers=self._headers | {"Content-Type": "application/json"},
-            body=msgspec.json.encode(body),
+            body=json.dumps(body).encode(),
         )
         return outcome(answer, message.address) if isinstance(answer, Answer) else answer
 
@@ -190,7 +189,7 @@ _CONFIGURATION = {
         "Modica's list"
     ),
     404: "knows no such path (404): is url right?",
-    405: "takes no POST there (405): is url right?",
+    405: "does not take that there (405): is url right?",
 }
 
 

@@ -651,7 +651,9 @@ async def test_stopping_leaves_nothing_open() -> None:
         url = b.gateway.url
         b.gateway.misbehave("hang-after", times=1)
         b.gateway.misbehave("slow", times=1, seconds=60, text="slow")
-        clients = [ensureDeferred(b.post()), ensureDeferred(b.post(content="slow"))]
+        clients = [ensureDeferred(b.post())]
+        await patiently(b.gateway.arrived(1))
+        clients.append(ensureDeferred(b.post(content="slow")))
         await patiently(b.gateway.arrived(2))
         b.hot_potato.hold()
         b.clock.advance(0.1)

@@ -40,6 +40,10 @@ class Server(Protocol):
     factory: Any
     transport: Any
 
+    def connectionMade(self) -> None:
+        """Note it."""
+        self.factory.connected = True
+
     def dataReceived(self, data: bytes) -> None:
         """Answer once."""
         first = not self.factory.received
@@ -61,6 +65,7 @@ class Servers(Factory):
     def __init__(self, play: Callable[[Protocol], None]) -> None:
         self.play = play
         self.received = b""
+        self.connected = False
         self.lost: Deferred[None] = Deferred()
 
 
@@ -155,7 +160,7 @@ async def trial(
     finally:
         await pool.closeCachedConnections()
         await port.stopListening()
-        if servers.received:
+        if servers.connected:
             await patiently(servers.lost)
 
 

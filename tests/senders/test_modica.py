@@ -7,11 +7,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_twisted
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.web.client import Agent
 
 from hotpotato.interfaces import (
@@ -42,14 +46,15 @@ from hotpotato.testing import (
 )
 from hotpotato.vocabulary import Progress
 
+UNUSED: Any = None
 CREDENTIALS = {"authorization": basic("modica", "back-secret")}
 MO = {
     "id": 2**63 + 7,
     "source": "+64211234567",
     "destination": "2048",
+    "content": "ack KWT",
     "operator": "Example Mobile",
     "reply-to": 1102293018,
-    "content": "ack KWT",
 }
 
 
@@ -125,7 +130,7 @@ class ModicaCase(SenderCase):
 
     def __init__(self) -> None:
         self.gateway = Gateway(
-            reactor,
+            Clock(),
             HTTPClient(Agent(reactor)),
             application="example",
             password="front-secret",
@@ -658,6 +663,41 @@ async def test_what_is_not_json_is_refused(body: bytes) -> None:
     """400, whatever it is."""
     assert await post("/api/senders/modica/dlr-status", body) == (400, [])
     assert await post("/api/senders/modica/mo-messages", body) == (400, [])
+
+
+TEXT = st.text(st.sampled_from("a1 \0\ud800é\U0001f525"), max_size=5)
+ANYTHING = st.recursive(
+    TEXT | st.none() | st.booleans() | st.integers() | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+RECEIPT = {"message_id": 1, "status": "sent", "reference": "r1", "detail": "d", "other": None}
+
+
+@settings(deadline=None)
+@given(
+    path_and_body=st.sampled_from([("/dlr-status", RECEIPT), ("/mo-messages", MO)]),
+    places=st.sets(st.integers(0, 4), max_size=2),
+    values=st.tuples(TEXT | ANYTHING, TEXT | ANYTHING),
+)
+def test_whatever_comes_is_taken_or_refused(
+    path_and_body: tuple[str, dict[str, object]], places: set[int], values: tuple[object, object]
+) -> None:
+    """Never an error of ours, and what is taken fits into a database."""
+    path, body = path_and_body
+    change = {list(body)[place]: value for place, value in zip(places, values, strict=False)}
+    harness = Harness(ModicaCase(), "http://127.0.0.1:1", UNUSED)
+    example = CallbackExample(
+        path=path, headers=CREDENTIALS, body=json.dumps(body | change).encode()
+    )
+    answers: list[Any] = []
+    harness.callback(example).addBoth(answers.append)
+    [answer] = answers
+    assert (answer.status, len(harness.inbox.facts)) in [(200, 1), (400, 0)]
+    for fact in harness.inbox.facts:
+        texts = [text for text in msgspec.structs.astuple(fact) if isinstance(text, str)]
+        assert "\0" not in "".join(texts)
+        assert "".join(texts).encode()
 
 
 @pytest_twisted.ensureDeferred
