@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from hotpotato.api import callbacks
@@ -21,6 +22,7 @@ from hotpotato.api.operations import Operations
 from hotpotato.api.site import Application
 from hotpotato.api.v1 import V1
 from hotpotato.api.v2 import V2
+from hotpotato.duties import upkeep
 from hotpotato.duties.dispatch import Dispatch, Lane
 from hotpotato.duties.escalation import Escalation
 from hotpotato.duties.loop import Loop
@@ -33,15 +35,22 @@ from hotpotato.patience import within
 from hotpotato.senders.registry import ConfiguredSender, Registry
 from hotpotato.settings import Settings
 from hotpotato.store import schema
-from hotpotato.store.database import Database, DatabaseError
+from hotpotato.store.database import Database, DatabaseError, Unavailable
 from hotpotato.telemetry import Telemetry
 
 LOOK_AGAIN = 2.0
-"""Seconds until a database that was away, or a schema that did not fit, is looked at again."""
+"""Seconds until a schema that did not fit is looked at again."""
 
-STOP_STEPS = 2.2
-"""Seconds that each step of a stop may take; four of them, so that the whole is done within 10."""
+LOOK_SOON = 0.2
+"""Seconds until a database that is away is asked for again, which costs nothing."""
 
+STEP_WITHIN = 2.2
+"""Seconds that one step of a start or a stop may take."""
+
+STOP_WITHIN = 8.5
+"""Seconds that a whole stop may take; it is to be over within 10 whatever hangs."""
+
+_LEAST_STEP = 0.1
 _KEPT_ALIVE = 15.0
 
 
@@ -59,7 +68,7 @@ class Daemon:
         self._clock = clock
         self._log = Logger()
         self._telemetry = Telemetry()
-        self._connections = HTTPConnectionPool(reactor)
+        self._connections = _connections(reactor)
         self.database = Database(
             url,
             reactor=reactor,
@@ -72,6 +81,8 @@ class Daemon:
             for lane in lanes(self.senders)
         ]
         self._trouble: str | None = "the database was not reached yet"
+        self._beginning: Deferred[None] | None = None
+        self._stop_by: float | None = None
         self.listening: list[IListeningPort] = []
         self._build_duties(settings)
         self._build_api()
@@ -80,7 +91,7 @@ class Daemon:
         database, clock = self.database, self._clock
         self.escalation = Loop("escalation", clock, Escalation(database).turn)
         self.replies = Loop("replies", clock, Replies(database).turn)
-        self.upkeep = Loop("upkeep", clock, Upkeep(database).turn)
+        self.upkeep = Loop("upkeep", clock, Upkeep(database).turn, longest_sleep=upkeep.EVERY)
         self.watchdog = Watchdog(database, clock, settings.watchdog.interval)
         self.dispatch = [
             Loop(f"dispatch-{sender.name}", clock, lane.turn)
@@ -129,12 +140,16 @@ class Daemon:
     async def start(self) -> None:
         """Start everything, and accept connections last.
 
-        A database that is away keeps nobody from listening: requests are answered 503 until it is there.
+        A database that is away keeps nobody from listening: requests are answered 503 until it is
+        there.
         """
         for sender in self.senders:
             await self._step(f"start sender {sender.name}", getattr(sender.sender, "start", None))
+        if self._stop_by is not None:
+            return
         self.database.start()
         self._beginning = Deferred.fromCoroutine(self._begin_when_it_fits())
+        self._beginning.addErrback(self._begun_for_nothing)
         for port in self.listening:
             if hasattr(port, "startReading"):
                 port.startReading()
@@ -142,10 +157,13 @@ class Daemon:
     async def stop(self) -> None:
         """Stop accepting, finish what is under way, and close everything, in that order.
 
-        What does not finish in time is left to whoever runs next: leases run out.
+        What does not finish in time is left to whoever runs next: leases run out. It may be called
+        before `start` is done, and then `start` goes no further.
         """
-        self._beginning.addErrback(lambda failure: failure.trap(CancelledError))
-        self._beginning.cancel()
+        self._stop_by = self._reactor.seconds() + STOP_WITHIN
+        self._trouble = "the daemon is stopping"
+        if self._beginning is not None:
+            self._beginning.cancel()
         for port in self.listening:
             await self._step("stop listening", port.stopListening)
         await self._step("answer the last requests", self.application.drain)
@@ -158,20 +176,13 @@ class Daemon:
 
     async def _begin_when_it_fits(self) -> None:
         """Wait for the database and a schema that fits, then begin with the duties."""
-        told: str | None = None
-        while True:
-            try:
-                await schema.check(self.database)
-            except schema.SchemaMismatch as mismatch:
-                self._trouble = str(mismatch)
-            except DatabaseError as error:
-                self._trouble = f"the database is away: {error}"
-            else:
-                break
-            if told is None:
+        told: type[Exception] | None = None
+        while (misfit := await self._misfit()) is not None:
+            self._trouble = str(misfit)
+            if told is not type(misfit):
+                told = type(misfit)
                 self._log.error("waiting: {trouble}", trouble=self._trouble)
-                told = self._trouble
-            await deferLater(self._reactor, LOOK_AGAIN if self.database.available else 0.2)
+            await deferLater(self._reactor, LOOK_AGAIN if self.database.available else LOOK_SOON)
         self.database.listen(self._heard)
         for lane in self.lanes:
             lane.start()
@@ -180,6 +191,22 @@ class Daemon:
         self.watchdog.start()
         self._trouble = None
         self._log.info("ready")
+
+    async def _misfit(self) -> Exception | None:
+        try:
+            await schema.check(self.database)
+        except schema.SchemaMismatch as mismatch:
+            return mismatch
+        except Unavailable as error:
+            return Unavailable(f"the database is away: {error}")
+        except DatabaseError as error:
+            return DatabaseError(f"the schema cannot be looked at: {error}")
+        return None
+
+    def _begun_for_nothing(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            self._trouble = f"the start failed: {failure.getErrorMessage()}"
+            self._log.failure("the start failed", failure)
 
     def _heard(self, duties: frozenset[str] | None) -> None:
         """Wake those whose rows are said to be due; all of them where something may be missed."""
@@ -194,29 +221,26 @@ class Daemon:
                 wake()
 
     async def _stop_duties(self) -> None:
-        await self.watchdog.stop()
-        for loop in self.loops:
-            await loop.stop()
+        await _all([self.watchdog.stop(), *(loop.stop() for loop in self.loops)])
 
     async def _stop_lanes(self) -> None:
-        for lane in self.lanes:
-            await lane.stop()
+        await _all([lane.stop() for lane in self.lanes])
 
     async def _step(self, what: str, step: Callable[[], object] | None) -> None:
         """One step of a start or a stop, bounded in time; a failure is told and passed over."""
         if step is None:
             return
+        limit = STEP_WITHIN
+        if self._stop_by is not None:
+            limit = max(min(limit, self._stop_by - self._reactor.seconds()), _LEAST_STEP)
         try:
-            await within(self._reactor, STOP_STEPS, _awaited(step))
+            await within(self._reactor, limit, _awaited(step))
         except TimeoutError:
-            self._log.warn("{what}: not done after {limit} s", what=what, limit=STOP_STEPS)
+            self._log.warn("{what}: not done after {limit:.1f} s", what=what, limit=limit)
         except Exception:
             self._log.failure("{what}: failed", what=what)
 
     def _context(self, name: str) -> SenderContext:
-        self._connections.retryAutomatically = False
-        self._connections.maxPersistentPerHost = 64
-        self._connections.cachedConnectionTimeout = _KEPT_ALIVE
         return SenderContext(
             name=name,
             http=HTTPClient(Agent(self._reactor, pool=self._connections, connectTimeout=5.0)),
@@ -244,6 +268,23 @@ def lanes(senders: Sequence[ConfiguredSender]) -> list[Lane]:
             )
         )
     return found
+
+
+def _connections(reactor: Any) -> HTTPConnectionPool:
+    pool = HTTPConnectionPool(reactor)
+    # What failed may have got through: whether it is tried again is not decided here.
+    pool.retryAutomatically = False
+    pool.maxPersistentPerHost = 64
+    pool.cachedConnectionTimeout = _KEPT_ALIVE  # type: ignore[assignment]
+    return pool
+
+
+async def _all(stops: Sequence[Coroutine[Deferred[Any], Any, None]]) -> None:
+    """Begin with all of them at once: one that hangs keeps none of the others going."""
+    stopping = [Deferred.fromCoroutine(stop) for stop in stops]
+    for _, result in await DeferredList(stopping, consumeErrors=True):
+        if isinstance(result, Failure):
+            result.raiseException()
 
 
 async def _awaited(step: Callable[[], object]) -> None:

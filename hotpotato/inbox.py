@@ -51,7 +51,7 @@ class Inbox:
             source=_text(fact.source) or "",
             address=e164(fact.source),
             content=_text(fact.content) or "",
-            encoding=fact.encoding,
+            encoding=_text(fact.encoding),
             reply_to=_text(fact.reply_to),
             operator=_text(fact.operator),
         )
@@ -105,7 +105,4 @@ def e164(source: str) -> str | None:
 
 
 def _text(value: str | None) -> str | None:
-    """What PostgreSQL can keep: no NUL, no lone surrogate."""
-    if value is None:
-        return None
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return None if value is None else messages.storable(value)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+
+_log = Logger()
 
 
 def within(
@@ -18,21 +21,27 @@ def within(
     """What `work` returns, or the builtin TimeoutError after `seconds`.
 
     Unlike Deferred.addTimeout it does not depend on `work` to obey: it is cancelled, and what it
-    does after that, or raises, concerns nobody any more. Cancelling the Deferred cancels `work`.
+    does after that, or raises, concerns nobody any more. Cancelling the Deferred cancels `work` in
+    the same way.
     """
     running = Deferred.fromCoroutine(work)
-    answer: Deferred[T] = Deferred(lambda _: running.cancel())
 
-    def expire() -> None:
-        running.cancel()
-        answer.errback(TimeoutError(f"nothing within {seconds:g} s"))
-
-    timer = clock.callLater(seconds, expire)
-
-    def finished(result: T | Failure) -> None:
+    def end(why: Exception) -> None:
         if timer.active():
             timer.cancel()
-            answer.callback(result)  # type: ignore[arg-type]
+        # First, since what is cancelled may bring its result in that moment.
+        answer.errback(why)
+        try:
+            running.cancel()
+        except Exception:
+            _log.failure("what took too long can't be cancelled")
 
+    def finished(result: T | Failure) -> None:
+        if not answer.called:
+            timer.cancel()
+            answer.callback(result)
+
+    answer: Deferred[T] = Deferred(lambda _: end(CancelledError()))
+    timer = clock.callLater(seconds, end, TimeoutError(f"nothing within {seconds:g} s"))
     running.addBoth(finished)
     return answer

@@ -5,7 +5,10 @@ The only room that picks up the reactor: everything behind it is handed what it 
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,14 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.usage import Options as BaseOptions
 
 from hotpotato import settings
 from hotpotato.daemon import Daemon
 from hotpotato.senders.registry import Registry
 from hotpotato.store.database import BadUrl
+from hotpotato.store.embedded import Embedded, EmbeddedFailed
 
 
 class Options(BaseOptions):
@@ -36,15 +41,17 @@ class Options(BaseOptions):
 
 
 class HotPotato(Service):
-    """The daemon in twistd's order: ports first, privileges dropped, then everything else."""
+    """The daemon in twistd's order: ports first, privileges dropped, then everything else.
+
+    Whatever stands in the way of a start ends the process with one line.
+    """
 
     def __init__(self, configured: settings.Settings, registry: Registry, reactor: Any) -> None:
         self._configured = configured
+        self._reactor = reactor
         self._embedded = None
         url = configured.database.url
         if configured.database.embedded is not None:
-            from hotpotato.store.embedded import Embedded
-
             self._embedded = Embedded(Path(configured.database.embedded))
             url = self._embedded.url
         assert url is not None
@@ -54,12 +61,12 @@ class HotPotato(Service):
 
     def privilegedStartService(self) -> None:
         """Open the ports, while there may be the right to."""
-        super().privilegedStartService()
-        binding = Deferred.fromCoroutine(self.daemon.bind(self._endpoints))
-        trouble: list[BaseException] = []
-        binding.addErrback(lambda failure: trouble.append(failure.value))
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        trouble: list[Failure] = []
+        Deferred.fromCoroutine(self.daemon.bind(self._endpoints)).addErrback(trouble.append)
         if trouble:
-            raise SystemExit(f"hotpotato: {self._configured.path}: api.listen: {trouble[0]}")
+            why = trouble[0].getErrorMessage()
+            raise SystemExit(f"hotpotato: {self._configured.path}: api.listen: {why}")
 
     def startService(self) -> None:
         """Start, if root was left behind."""
@@ -68,24 +75,36 @@ class HotPotato(Service):
                 "hotpotato: refuses to run as root: start twistd with --uid and --gid of an account"
                 " of its own, or set User= in the systemd unit"
             )
-        super().startService()
-        starting = Deferred.fromCoroutine(self._start())
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._embedded is not None:
+            try:
+                self._embedded.start()
+            except EmbeddedFailed as error:
+                raise SystemExit(f"hotpotato: {error}") from error
+        self._reactor.callWhenRunning(self._end_well)
+        starting = Deferred.fromCoroutine(self.daemon.start())
         starting.addErrback(lambda failure: self._log.failure("the start failed", failure))
 
     def stopService(self) -> Deferred[None]:
         """Stop in order; fires when everything is closed."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
-    async def _start(self) -> None:
-        if self._embedded is not None:
-            self._embedded.start()
-        await self.daemon.start()
-
     async def _stop(self) -> None:
-        await self.daemon.stop()
-        if self._embedded is not None:
-            self._embedded.stop()
+        try:
+            await self.daemon.stop()
+        finally:
+            if self._embedded is not None:
+                self._embedded.stop()
+
+    def _end_well(self) -> None:
+        """Make SIGTERM end the process with status 0; twistd would let the signal kill it."""
+
+        def terminated(number: int, frame: object) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            self._reactor.callFromThread(self._reactor.stop)
+
+        signal.signal(signal.SIGTERM, terminated)
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -94,6 +113,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         from twisted.internet import reactor
     # By default it follows the wall clock, and an hour's step back would stall every loop.
     reactor.seconds = time.monotonic
+    _wait_for_no_name(reactor)
     path = Path(options["config"])
     try:
         return HotPotato(settings.load(path), Registry.discover(), reactor)
@@ -103,10 +123,20 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise SystemExit(f"hotpotato: {error}") from error
 
 
+def _wait_for_no_name(reactor: Any) -> None:
+    """Let the process end while names are being resolved, the one thing threads are used for.
+
+    With a name server that is silent that takes half a minute.
+    """
+    pool = reactor.getThreadPool()
+    pool.threadFactory = functools.partial(threading.Thread, daemon=True)
+    pool.stop = lambda: None
+
+
 def _endpoint(reactor: Any, configured: settings.Settings, description: str) -> Any:
     try:
         return serverFromString(reactor, description)
-    except (ValueError, TypeError, LookupError, OSError) as error:
+    except Exception as error:
         raise settings.SettingsError(
             f"{configured.path}: api.listen: {description!r} is no endpoint that can be listened"
             f" at: {error}"

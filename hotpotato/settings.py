@@ -5,6 +5,8 @@ Whatever is wrong with it is one sentence: the file, the key, what was expected.
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class SettingsError(Exception):
-    """The configuration can't be used; the text says which file, which key and what was expected."""
+    """The configuration can't be used: the text says which file, which key, what was expected."""
 
 
 class Api(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,12 +134,12 @@ def section(path: Path, name: str, raw: object, kind: type[S]) -> S:
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{path}: {name}: {_plain(error)}") from error
+        raise SettingsError(f"{path}: {_plain(name, error)}") from error
 
 
 def at_least(path: Path, key: str, value: float, least: float) -> None:
-    """Raise SettingsError if a number is below what makes sense."""
-    if not value >= least:
+    """Raise SettingsError for a number below what makes sense, for infinity and for NaN."""
+    if not least <= value < math.inf:
         raise SettingsError(f"{path}: {key}: expected at least {least}, not {value}")
 
 
@@ -183,7 +185,7 @@ def _secret(path: Path, key: str, value: object) -> str:
         raise SettingsError(f"{path}: {key}: expected the path of a file")
     try:
         secret = Path(value).read_text(encoding="utf-8").strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"{path}: {key}: {value} cannot be read: {reason}") from error
     if not secret:
@@ -191,11 +193,16 @@ def _secret(path: Path, key: str, value: object) -> str:
     return secret
 
 
-def _plain(error: msgspec.ValidationError) -> str:
-    """msgspec's `Expected `int`, got `str` - at `$.missed`` with the key in front, as ours."""
+_MISSING = re.compile(r"Object missing required field `(.+)`")
+
+
+def _plain(name: str, error: msgspec.ValidationError) -> str:
+    """msgspec's `Expected `int`, got `str` - at `$.missed`` with the whole key first, as ours."""
     text, _, place = str(error).partition(" - at `$")
-    key = place.rstrip("`").lstrip(".")
-    return f"{key}: {text.lower()}" if key else text.lower()
+    key = name + place.rstrip("`")
+    if missing := _MISSING.fullmatch(text):
+        return f"{key}.{missing[1]}: missing, expected a value"
+    return f"{key}: {text[:1].lower()}{text[1:]}"
 
 
 def _listed(names: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Providers' callbacks: the routes that senders contribute, mounted without knowing whose they are."""
+"""Providers' callbacks: the routes that senders contribute, whoever's they are."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -50,7 +51,9 @@ class Intake:
     async def server(self, key: str | None, status: int) -> servers.Known:
         """Whose key this is, as the database knows it now; Refused with `status` if nobody's."""
         known = None if key is None else await self._keys.current(keys.key_digest(key))
-        return self._admitted(known, key, status)
+        if known is None:
+            raise _wrong_key(key, status)
+        return known
 
     async def heartbeat(self, key: str | None, status: int) -> Heard:
         """Take a heartbeat; Refused with `status` for a wrong key."""
@@ -64,34 +67,17 @@ class Intake:
     ) -> Taken:
         """Take a notification, its fields under V2's names.
 
-        Refused for a wrong key (`status`), a missing host or state (400), and an Idempotency-Key that was
-        used for something else (409).
+        Refused for a wrong key (`status`), a missing host or state (400), and an Idempotency-Key
+        that was used for something else (409).
         """
-        digest = keys.key_digest(key or "")
-        known = None if key is None else await self._keys.remembered(digest)
-        known = self._admitted(known, key, status)
+        known = None if key is None else await self._keys.remembered(keys.key_digest(key))
+        if key is None or known is None:
+            raise _wrong_key(key, status)
         cleaned = intake.clean(raw, ZoneInfo(known.timezone))
         if cleaned.fields is None:
-            raise await self._unreadable(digest, request.body, cleaned.refused or "unusable")
-        idempotency, remarks = _idempotency(request, cleaned.remarks)
-        remark = "; ".join(remarks) or None
-        stored = await self._ingest.add(
-            Incoming(
-                key_digest=digest,
-                server_id=known.id,
-                subject=intake.alert_digest(
-                    known.id, cleaned.fields.hostname, cleaned.fields.service_name
-                ),
-                content=intake.content_digest(cleaned.fields),
-                effect=intake.effect(
-                    cleaned.fields.event, cleaned.fields.state, cleaned.fields.late
-                ),
-                fields=cleaned.fields,
-                idempotency=idempotency,
-                remark=remark,
-                original=_original(request.body) if cleaned.remarks else None,
-            )
-        )
+            raise await self._unreadable(key, request.body, cleaned.refused or "unusable")
+        incoming = _incoming(key, known.id, cleaned.fields, cleaned.remarks, request)
+        stored = await self._ingest.add(incoming)
         if isinstance(stored, UnknownKey):
             raise _wrong_key(key, status)
         if stored.conflict:
@@ -102,21 +88,23 @@ class Intake:
             )
         return _taken(cleaned.fields, stored)
 
-    async def body(self, request: Request, key: str | None, status: int) -> dict[str, object]:
+    async def body(
+        self, request: Request, find_key: Callable[[], str | None], status: int
+    ) -> dict[str, object]:
         """The JSON object of a request.
 
-        One that can't be read may hide a page: with a valid key the tenant is told, and it is Refused with 400 or 413;
-        with a wrong one, with `status`.
+        One that can't be read may hide a page: `find_key` is asked for its key, and if that is
+        valid the tenant is told, and it is Refused with 400 or 413; if not, with `status`.
         """
         try:
             if request.too_large:
                 raise intake.Unreadable("the body is larger than 1 MiB")
             return intake.decode_object(request.body)
         except intake.Unreadable as unreadable:
+            key = find_key()
             await self.server(key, status)
             code = 413 if request.too_large else 400
-            digest = keys.key_digest(key or "")
-            raise await self._unreadable(digest, request.body, str(unreadable), code) from None
+            raise await self._unreadable(key or "", request.body, str(unreadable), code) from None
 
     async def find(
         self, server: servers.Known, notification_id: int
@@ -126,13 +114,9 @@ class Intake:
             return None
         return await notifications.get(self.database, server.tenant_id, notification_id)
 
-    def _admitted(self, known: servers.Known | None, key: str | None, status: int) -> servers.Known:
-        if known is None:
-            raise _wrong_key(key, status)
-        return known
-
-    async def _unreadable(self, digest: bytes, body: bytes, why: str, code: int = 400) -> Refused:
-        await servers.note_unreadable(self.database, digest, intake.excerpt(body), why)
+    async def _unreadable(self, key: str, body: bytes, why: str, code: int = 400) -> Refused:
+        excerpt = intake.excerpt(body, key)
+        await servers.note_unreadable(self.database, keys.key_digest(key), excerpt, why)
         return Refused(code, why)
 
 
@@ -149,13 +133,31 @@ def _wrong_key(key: str | None, status: int) -> Refused:
     return Refused(status, "this API key is not known", headers)
 
 
-def _idempotency(request: Request, remarks: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    key = request.header("idempotency-key")
-    if not key:
-        return None, remarks
-    if len(key.encode()) > _MOST_KEY_BYTES:
-        return None, (*remarks, f"Idempotency-Key over {_MOST_KEY_BYTES} bytes ignored")
-    return key, remarks
+def _incoming(
+    key: str, server_id: int, fields: Fields, remarks: tuple[str, ...], request: Request
+) -> Incoming:
+    idempotency, trouble = _idempotency(request.headers.get("idempotency-key", []))
+    return Incoming(
+        key_digest=keys.key_digest(key),
+        server_id=server_id,
+        subject=intake.alert_digest(server_id, fields.hostname, fields.service_name),
+        content=intake.content_digest(fields),
+        effect=intake.effect(fields.event, fields.state, fields.late),
+        fields=fields,
+        idempotency=idempotency,
+        remark="; ".join((*remarks, *trouble)) or None,
+        original=_original(request.body) if remarks else None,
+    )
+
+
+def _idempotency(given: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """The one Idempotency-Key to go by, if there is one, and what to say if it is ignored."""
+    if len(set(given)) > 1:
+        return None, ("several Idempotency-Keys ignored",)
+    key = given[0] if given else ""
+    if len(key) > _MOST_KEY_BYTES:
+        return None, (f"Idempotency-Key over {_MOST_KEY_BYTES} bytes ignored",)
+    return key or None, ()
 
 
 def _original(body: bytes) -> str:

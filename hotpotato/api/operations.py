@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from hotpotato.api.answers import Answer, Refused, envelope
 from hotpotato.api.site import Endpoint, Request
 from hotpotato.store import operations, schema
-from hotpotato.store.database import Database
+from hotpotato.store.database import Database, DatabaseError
 from hotpotato.telemetry import Telemetry
 
 LOOPS_WITHIN = 30.0
@@ -63,12 +63,17 @@ class Operations:
     async def metrics(self, request: Request) -> Answer:
         """Prometheus text. What only the database knows is left out while it is away."""
         registry: CollectorRegistry = self._telemetry.registry
-        if self._database.available:
-            self._telemetry.counted(await self._database.transaction(operations.counts))
+        self._telemetry.counted(await self._counts())
         self._telemetry.pool(*self._database.usage)
         for duty in self._duties:
             self._telemetry.stalled(duty.name, duty.stalled(LOOPS_WITHIN))
         return Answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+
+    async def _counts(self) -> dict[str, float]:
+        try:
+            return await self._database.transaction(operations.counts)
+        except DatabaseError:
+            return {}
 
     async def _check_schema(self) -> None:
         try:

@@ -13,26 +13,22 @@ import msgspec
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.web import http, server
 from twisted.web.iweb import IRequest
 
 from hotpotato.api.answers import RETRY_AFTER, Answer, Refused, error, refusal, write
+from hotpotato.api.wire import Site
 from hotpotato.patience import within
-
-MOST_BODY = 1024 * 1024
-"""Bytes of a request's body; past it the request is answered 413."""
-
-_GIVE_UP_AT = 8 * MOST_BODY
 
 ANSWER_WITHIN = 5.0
 """Seconds within which a request is answered; what can't be promised by then is a 503."""
 
-IDLE = 60.0
-"""Seconds after which a connection without a request, or amid one, is closed."""
-
 
 class Request(msgspec.Struct, frozen=True):
-    """What a handler gets to see of a request. Header names are lower case."""
+    """What a handler gets to see of a request.
+
+    Header names are lower case, and a value has one character for each of its bytes. Of a body
+    that is `too_large`, `body` is only the beginning.
+    """
 
     path: bytes
     headers: dict[str, list[str]]
@@ -61,7 +57,8 @@ class Application:
     """The endpoints as one twisted.web site. `clock` bounds the answers.
 
     `endpoints` are answered 503 while `trouble` says why nothing can be done now, `always` are
-    answered all the same. `report` is told the method, path, status and seconds of every answer, for metrics.
+    answered all the same. `report` is told the method, path, status and seconds of every answer,
+    for metrics.
     """
 
     def __init__(
@@ -84,13 +81,14 @@ class Application:
             self._mount(endpoint, endpoint.handle)
         self._app.handle_errors(Exception)(self._failed)
 
-    def site(self) -> server.Site:
+    def site(self) -> Site:
         """The factory to listen with."""
-        site = server.Site(self._app.resource(), requestFactory=BoundedRequest, timeout=IDLE)
-        site.displayTracebacks = False
-        site.protocol = Channel
-        site.log = lambda request: None
-        return site
+        return Site(self._app.resource(), self._clock)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are being answered."""
+        return self._under_way
 
     async def drain(self) -> None:
         """Wait until no request is being answered."""
@@ -108,28 +106,30 @@ class Application:
 
     def _mount(self, endpoint: Endpoint, handle: Handler) -> None:
         def answer(request: IRequest, **parameters: Any) -> Deferred[bytes]:
-            started = self._clock.seconds()
-            self._under_way += 1
-            working = within(
-                self._clock, ANSWER_WITHIN, _handled(handle, _seen(request, parameters))
-            )
-
-            def finished(result: Answer | Failure) -> bytes:
-                self._finished()
-                if isinstance(result, Failure):
-                    result = error(request.path, refusal(result))
-                self._report(
-                    endpoint.method, endpoint.path, result.status, self._clock.seconds() - started
-                )
-                return write(request, result)
-
-            return working.addBoth(finished)
+            return self._answered(endpoint, handle, request, parameters)
 
         # Klein keeps handlers by name, and of two of one name both addresses would get the second.
         name = f"{endpoint.method} {endpoint.path}"
         self._app.route(
             endpoint.path, methods=[endpoint.method], endpoint=name, strict_slashes=False
         )(answer)
+
+    def _answered(
+        self, endpoint: Endpoint, handle: Handler, request: IRequest, parameters: dict[str, Any]
+    ) -> Deferred[bytes]:
+        started = self._clock.seconds()
+        self._under_way += 1
+        working = within(self._clock, ANSWER_WITHIN, _handled(handle, _seen(request, parameters)))
+
+        def finished(result: Answer | Failure) -> bytes:
+            self._finished()
+            if isinstance(result, Failure):
+                result = error(request.path, refusal(result))
+            took = self._clock.seconds() - started
+            self._report(endpoint.method, endpoint.path, result.status, took)
+            return write(request, result)
+
+        return working.addBoth(finished)
 
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
         # What gets here never reached a handler: no such path, or no such method.
@@ -150,51 +150,7 @@ async def _handled(handle: Handler, request: Request) -> Answer:
 
 def _seen(request: Any, parameters: dict[str, Any]) -> Request:
     headers = {
-        name.decode("latin-1").lower(): [value.decode("utf-8", "replace") for value in values]
+        name.decode("latin-1").lower(): [value.decode("latin-1") for value in values]
         for name, values in request.requestHeaders.getAllRawHeaders()
     }
-    body = b"" if request.too_large else request.content.read()
-    return Request(request.path, headers, body, request.too_large, parameters)
-
-
-class BoundedRequest(server.Request):
-    """A request that keeps at most MOST_BODY bytes of its body.
-
-    It reads on to answer 413, since a client that is still sending would not see the answer, and
-    gives up on what is many times too large.
-    """
-
-    too_large = False
-    _seen_bytes = 0
-
-    def gotLength(self, length: int | None) -> None:
-        """Note what the client announces."""
-        self.too_large = length is not None and length > MOST_BODY
-        super().gotLength(0 if self.too_large else length)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Keep a piece of the body, while there is room."""
-        self._seen_bytes += len(data)
-        self.too_large = self.too_large or self._seen_bytes > MOST_BODY
-        if not self.too_large:
-            super().handleContentChunk(data)
-        elif self._seen_bytes > _GIVE_UP_AT:
-            self.channel.forceAbortClient()
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Begin to answer. Bodies are JSON whatever they are called, so nothing is parsed here."""
-        self.requestHeaders.removeHeader(b"content-type")
-        super().requestReceived(command, path, version)
-
-
-class Channel(http.HTTPChannel):
-    """HTTP/1.1 that answers with an envelope also what it can't read as HTTP at all."""
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        answer = error(b"", Refused(400, "this is not a well-formed HTTP/1.1 request"))
-        head = (
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + answer.body)
-        self.loseConnection()
+    return Request(request.path, headers, request.content.read(), request.too_large, parameters)

@@ -86,13 +86,10 @@ class V1:
         )
 
     async def _key_and_body(self, request: Request) -> tuple[str | None, dict[str, object]]:
-        """The key and the body; in a body too broken to decode the key is searched for."""
-        key = header_key(request)
-        in_header = key is not None
-        if not in_header:
-            key = rules.find_v1_key(request.body)
-        raw = await self._intake.body(request, key, _WRONG_KEY)
-        said = raw.get("apikey")
-        if not in_header:
-            key = said if isinstance(said, str) else None
-        return key, raw
+        """The key, the body's own rather than a header's, and the body."""
+        in_header = header_key(request)
+        raw = await self._intake.body(
+            request, lambda: rules.find_v1_key(request.body) or in_header, _WRONG_KEY
+        )
+        in_body = raw.get("apikey")
+        return (in_body.strip() if isinstance(in_body, str) else "") or in_header, raw

@@ -69,7 +69,7 @@ class V2:
         key = header_key(request)
         if key is None:
             await self._intake.server(None, _WRONG_KEY)
-        raw = await self._intake.body(request, key, _WRONG_KEY)
+        raw = await self._intake.body(request, lambda: key, _WRONG_KEY)
         taken = await self._intake.notification(request, raw, key, _WRONG_KEY)
         fields, stored = taken.fields, taken.stored
         return envelope(

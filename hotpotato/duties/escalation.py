@@ -1,7 +1,7 @@
 """The escalation: asks the rules what to do about each alert that is due, and queues the messages.
 
-One turn is one transaction: claimed, decided and written together, so a process that dies in between
-leaves nothing behind.
+One turn is one transaction: claimed, decided and written together, so a process that dies in
+between leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -25,61 +25,47 @@ class Escalation:
 
     async def turn(self) -> float | None:
         """Decide about what is due. Returns the seconds until the next is."""
-        return await self._database.transaction(self._work)
+        return await self._database.transaction(_work)
 
-    async def _work(self, transaction: Transaction) -> float | None:
-        due = await alerts.claim(transaction, AT_ONCE)
-        if due:
-            steps = [_step(one) for one in due]
-            await self._give_codes(transaction, steps)
-            await alerts.settle(transaction, steps, escalation.REPEAT_AFTER)
-            return 0
+
+async def _work(transaction: Transaction) -> float | None:
+    due = await alerts.claim(transaction, AT_ONCE)
+    if not due:
         return await alerts.next_due(transaction)
+    steps = [_step(one) for one in due]
+    await _give_codes(transaction, steps)
+    await alerts.settle(transaction, steps)
+    return 0
 
-    async def _give_codes(self, transaction: Transaction, steps: Sequence[alerts.Step]) -> None:
-        wanted = {
-            message.alert_id
-            for step in steps
-            for message in step.messages
-            if message.alert_id is not None
-        }
-        missing = {
-            alert_id: (tenant_id, keys.codes())
-            for tenant_id, alert_id in await alerts.without_code(transaction, wanted)
-        }
-        while missing:
-            given = await alerts.give_codes(
-                transaction,
-                [(tenant, alert, next(codes)) for alert, (tenant, codes) in missing.items()],
-            )
-            for alert_id in given:
-                del missing[alert_id]
+
+async def _give_codes(transaction: Transaction, steps: Sequence[alerts.Step]) -> None:
+    """Give those without one that somebody is told of a code; draw until each has a free one."""
+    wanted = {
+        message.alert_id
+        for step in steps
+        for message in step.messages
+        if message.alert_id is not None
+    }
+    missing = {
+        alert_id: (tenant_id, keys.codes())
+        for tenant_id, alert_id in await alerts.without_code(transaction, wanted)
+    }
+    while missing:
+        given = await alerts.give_codes(
+            transaction,
+            [(tenant, alert, next(codes)) for alert, (tenant, codes) in missing.items()],
+        )
+        for alert_id in given:
+            del missing[alert_id]
 
 
 def _step(due: alerts.Due) -> alerts.Step:
-    facts = escalation.Facts(
-        status=due.status,
-        people=due.people,
-        on_call=due.holder if due.holder in due.people else None,
-        on_call_trouble="nobody is on call"
-        if due.holder is None
-        else "the person on call can't be reached",
-        news=due.news and due.status is AlertStatus.TRIGGERED,
-        repeat_due=due.repeat_due,
-        paged_in_round=due.paged_in_round,
-        waiting=due.waiting,
-        told=due.told,
-        failures=due.failures,
-        failures_told=due.failures_told,
-        failed_names=due.failed_names,
-    )
+    facts = _facts(due)
     if due.alert_id is None:
-        decision = escalation.announce(facts)
-        kind = MessageKind.ANNOUNCEMENT
+        kind, decision = MessageKind.ANNOUNCEMENT, escalation.announce(facts)
     else:
-        decision = escalation.decide(facts)
-        kind = MessageKind.PAGE
-    messages = [
+        kind, decision = MessageKind.PAGE, escalation.decide(facts)
+    wanted = [
         *((kind, person) for person in decision.page),
         *((MessageKind.RECOVERY, person) for person in decision.tell_recovery),
     ]
@@ -95,9 +81,31 @@ def _step(due: alerts.Due) -> alerts.Step:
                 because=decision.because,
                 again=decision.new_round and not facts.news,
             )
-            for kind, person in messages
+            for kind, person in wanted
         ),
         new_round=decision.new_round,
-        look_again=decision.look_again,
+        look_in=decision.look_in,
         sentence=decision.sentence,
+    )
+
+
+def _facts(due: alerts.Due) -> escalation.Facts:
+    def those(what: str) -> frozenset[int]:
+        return frozenset(one.person_id for one in due.paged if getattr(one, what))
+
+    return escalation.Facts(
+        status=due.status,
+        people=due.people,
+        on_call=due.holder if due.holder in due.people else None,
+        on_call_trouble="nobody is on call"
+        if due.holder is None
+        else "the person on call can't be reached",
+        news=due.news and due.status is AlertStatus.TRIGGERED,
+        repeat_in=due.repeat_in,
+        paged_in_round=those("in_round"),
+        waiting=those("waiting"),
+        told=those("told"),
+        sending=bool(those("sending")),
+        failed=due.page_failed,
+        failed_names=tuple(one.name for one in due.paged if one.failed),
     )

@@ -7,6 +7,7 @@ polls fast, and its sleep is bounded, since a NOTIFY is only a hint.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -14,8 +15,10 @@ from twisted.logger import Logger
 
 from hotpotato.store.database import Unavailable
 
+T = TypeVar("T")
+
 LONGEST_SLEEP = 10.0
-"""Seconds after which a loop looks in any case."""
+"""Seconds after which a loop looks in any case, unless it is told otherwise."""
 
 SHORTEST_SLEEP = 0.1
 """Seconds between turns where the due rows are in somebody else's hands."""
@@ -32,17 +35,22 @@ class Loop:
     """
 
     def __init__(
-        self, name: str, clock: IReactorTime, turn: Callable[[], Awaitable[float | None]]
+        self,
+        name: str,
+        clock: IReactorTime,
+        turn: Callable[[], Awaitable[float | None]],
+        *,
+        longest_sleep: float = LONGEST_SLEEP,
     ) -> None:
         self.name = name
+        self._longest_sleep = longest_sleep
         self._clock = clock
         self._turn = turn
         self._log = Logger()
         self._timer: IDelayedCall | None = None
-        self._running: Deferred[None] | None = None
+        self._running: Deferred[Any] | None = None
         self._again = False
         self._stopped = True
-        self._in_trouble = False
         self.finished_at: float | None = None
 
     def start(self) -> None:
@@ -57,12 +65,10 @@ class Loop:
             self._timer.cancel()
             self._timer = None
         if self._running is not None:
-            done: Deferred[None] = Deferred()
-            self._running.addBoth(lambda _: done.callback(None))
-            await done
+            await ended(self._running)
 
     def wake(self) -> None:
-        """Take a turn now, or once more after the one under way: its look may have been too early."""
+        """Take a turn now, or once more after the one under way: it may have looked too early."""
         self._again = True
         if not self._stopped and self._running is None:
             self._sleep(0)
@@ -85,9 +91,9 @@ class Loop:
     def _begin(self) -> None:
         self._timer = None
         self._again = False
-        running = Deferred.fromCoroutine(self._guarded())
-        self._running = running
-        running.addCallback(self._done)
+        # In this order: a turn may be over before it is kept.
+        self._running = Deferred.fromCoroutine(self._guarded())
+        self._running.addCallback(self._done)
 
     def _done(self, seconds: float) -> None:
         self._running = None
@@ -95,17 +101,33 @@ class Loop:
             self._sleep(0 if self._again else seconds)
 
     async def _guarded(self) -> float:
+        """One turn, whatever becomes of it. Returns the seconds until the next."""
         try:
             wanted = await self._turn()
         except Unavailable as error:
             # Said once by the pool; here it would only be repeated every second.
             self._log.debug("{name}: database unavailable: {why}", name=self.name, why=str(error))
-            return AFTER_TROUBLE
         except Exception:
             self._log.failure("{name}: a turn failed, the loop goes on", name=self.name)
-            self._again = False
-            return AFTER_TROUBLE
-        self.finished_at = self._clock.seconds()
+        else:
+            self.finished_at = self._clock.seconds()
+            return self._pause(wanted)
+        self._again = False
+        return AFTER_TROUBLE
+
+    def _pause(self, wanted: float | None) -> float:
         if wanted is None:
-            return LONGEST_SLEEP
-        return 0.0 if wanted == 0 else min(max(wanted, SHORTEST_SLEEP), LONGEST_SLEEP)
+            return self._longest_sleep
+        return 0.0 if wanted == 0 else min(max(wanted, SHORTEST_SLEEP), self._longest_sleep)
+
+
+def ended(work: Deferred[T]) -> Deferred[None]:
+    """Fires with None when `work` is over, whatever became of it. Cancelling it disturbs nobody."""
+    end: Deferred[None] = Deferred()
+
+    def tell(result: T) -> T:
+        end.callback(None)
+        return result
+
+    work.addBoth(tell)
+    return end

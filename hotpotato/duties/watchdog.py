@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from hotpotato.duties.loop import ended
 from hotpotato.store import heartbeats
 from hotpotato.store.database import Database, Unavailable
 
@@ -21,10 +22,9 @@ class Watchdog:
         self._clock = clock
         self._interval = interval
         self._log = Logger()
-        self._loop = LoopingCall(self._guarded)
+        self._loop = LoopingCall(self._look)
         self._loop.clock = clock
         self._looking: Deferred[None] | None = None
-        self._again = False
         self.finished_at: float | None = None
 
     def start(self) -> None:
@@ -36,15 +36,13 @@ class Watchdog:
         if self._loop.running:
             self._loop.stop()
         if self._looking is not None:
-            done: Deferred[None] = Deferred()
-            self._looking.addBoth(lambda _: done.callback(None))
-            await done
+            await ended(self._looking)
 
     def wake(self) -> None:
         """Look now: a silent server has just been heard."""
-        if self._loop.running and self._looking is None:
+        if self._loop.running and self.asleep:
             self._loop.reset()
-            self._guarded()
+            self._look()
 
     @property
     def asleep(self) -> bool:
@@ -56,14 +54,22 @@ class Watchdog:
         allowed = max(allowed, 2 * self._interval)
         return self.finished_at is None or self._clock.seconds() - self.finished_at > allowed
 
-    def _guarded(self) -> Deferred[None]:
-        if self._looking is None:
-            self._looking = Deferred.fromCoroutine(self._look())
-        looking: Deferred[None] = Deferred()
-        self._looking.addBoth(lambda _: looking.callback(None))
-        return looking
+    def _look(self) -> Deferred[None]:
+        """Look, unless a look is under way; fires when it is over and never fails.
 
-    async def _look(self) -> None:
+        A LoopingCall would die of a failure for good.
+        """
+        looking = self._looking
+        if looking is None:
+            # In this order: without a database the look is over before it is kept.
+            looking = self._looking = Deferred.fromCoroutine(self._guarded())
+            looking.addCallback(self._looked)
+        return ended(looking)
+
+    def _looked(self, _: None) -> None:
+        self._looking = None
+
+    async def _guarded(self) -> None:
         try:
             verdicts = await self._database.transaction(
                 lambda transaction: heartbeats.look(transaction, self._interval)
@@ -71,13 +77,10 @@ class Watchdog:
         except Unavailable as error:
             self._log.debug("watchdog: database unavailable: {why}", why=str(error))
         except Exception:
-            # A LoopingCall would die of it for good.
             self._log.failure("watchdog: a look failed, it goes on")
         else:
             self.finished_at = self._clock.seconds()
             self._tell(verdicts)
-        finally:
-            self._looking = None
 
     def _tell(self, verdicts: heartbeats.Verdicts) -> None:
         if verdicts.blind:

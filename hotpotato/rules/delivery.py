@@ -34,8 +34,8 @@ class AttemptFacts(msgspec.Struct, frozen=True):
 def advanced(known: Progress, said: Progress) -> Progress:
     """What is known after one more receipt.
 
-    It only goes forward, so the order and the number of receipts don't matter. «Delivered» outweighs
-    «failed»: a text that is on the handset is there, whatever else was said of it.
+    It only goes forward, so the order and the number of receipts don't matter. «Delivered»
+    outweighs «failed»: a text that is on the handset is there, whatever else was said of it.
     """
     return max(known, said, key=_FORWARD.__getitem__)
 
@@ -48,8 +48,8 @@ def status(
 ) -> MessageStatus:
     """The state of a message that has these attempts, in order.
 
-    `current` is its state so far. A message that was cancelled, or failed, gets no further attempt, nor
-    one whose time has `expired`; what arrives all the same is still told.
+    `current` is its state so far. A message that was cancelled, or failed, gets no further attempt,
+    nor one whose time has `expired`; what arrives all the same is still told.
     """
     tried = list(attempts)
     if any(attempt.progress is Progress.DELIVERED for attempt in tried):
@@ -73,9 +73,9 @@ def _alive(attempt: AttemptFacts) -> bool:
 def pause(tries: int, outcome: Outcome, retry_after: float | None, chance: float) -> float:
     """Seconds until the next attempt, after `tries` of them.
 
-    Doubles up to LONGEST_PAUSE. `chance`, from 0 to 1, takes up to a quarter off, so that what failed
-    together does not come back together. A provider's Retry-After is never undercut, up to a day. An
-    unknown outcome waits at least for its receipt.
+    Doubles up to LONGEST_PAUSE. `chance`, from 0 to 1, takes up to a quarter off, so that what
+    failed together does not come back together. A provider's Retry-After is never undercut, up to
+    a day. An unknown outcome waits at least for its receipt.
     """
     doubled: float = FIRST_PAUSE * 2.0 ** min(tries - 1, 16)
     seconds = min(doubled, LONGEST_PAUSE) * (1 - chance / 4)

@@ -270,9 +270,14 @@ def find_v1_key(body: bytes) -> str | None:
     return None
 
 
-def excerpt(body: bytes) -> str:
-    """The first 200 characters of an unreadable body, safe to show, without anybody's key."""
+def excerpt(body: bytes, key: str | None = None) -> str:
+    """The first 200 characters of an unreadable body, safe to show, without anybody's key.
+
+    `key` is the one that came with it, wherever in the body it may be repeated.
+    """
     text = _as_far_as_readable(body[:_EXCERPT_WINDOW])
+    if key:
+        text = text.replace(key, "***")
     return _safe(_KEY_AND_VALUE.sub(r"\g<name>\g<between>***", text))[:_EXCERPT_LENGTH]
 
 

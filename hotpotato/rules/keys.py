@@ -38,8 +38,3 @@ def codes(choice: Choice = secrets.choice) -> Iterator[str]:
         yield "".join(choice(CODE_LETTERS) for _ in range(length))
     while True:
         yield "".join(choice(CODE_LETTERS) for _ in range(8))
-
-
-def masked(address: str) -> str:
-    """An address for logs and tables: its country and its last digits, never the whole."""
-    return f"{address[:3]}…{address[-4:]}" if len(address) > 9 else "…"

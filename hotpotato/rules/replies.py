@@ -9,7 +9,7 @@ import msgspec
 _ACKNOWLEDGE = re.compile(r"^\W*(?:ack(?:nowledge)?)\W+([a-z]{3,8})\W*$", re.IGNORECASE)
 
 MOST_CONFIRMATIONS = 10
-"""How many answers one phone gets within CONFIRMATIONS_WITHIN seconds; a loop of two robots ends."""
+"""How many answers a phone gets within CONFIRMATIONS_WITHIN seconds: two robots fall silent."""
 
 CONFIRMATIONS_WITHIN = 3600.0
 

@@ -186,12 +186,12 @@ class Embedded:
                 self._make_cluster()
                 self._launch()
             fcntl.flock(membership, fcntl.LOCK_SH)
-        except BaseException:
-            if self._process is not None:
-                self._stop_in_turn()
-            os.close(membership)
-            raise
-        self._membership = membership
+            self._membership = membership
+        finally:
+            if self._membership is None:
+                if self._process is not None:
+                    self._stop_in_turn()
+                os.close(membership)
 
     def _make_cluster(self) -> None:
         """Make the cluster and its database, once; what a killed attempt left is made anew."""
@@ -256,20 +256,24 @@ class Embedded:
         fast, immediate = signal.SIGINT, signal.SIGQUIT
         if not (self._ended_by(fast, STOP_TIMEOUT) or self._ended_by(immediate, 10.0)):
             raise EmbeddedFailed(f"PostgreSQL in {self.home} does not stop.{self._log_end()}")
-        if self._process is not None:
-            self._process.wait()
-            self._process = None
+        self._process = None
         if self._sockets.parent != self.home:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _ended_by(self, request: signal.Signals, patience: float) -> bool:
-        if (postmaster := self._postmaster()) is not None:
+        if (running := self._running()) is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(postmaster, request)
+                os.kill(running, request)
         deadline = time.monotonic() + patience
-        while self._postmaster() is not None and time.monotonic() < deadline:
+        while self._running() is not None and time.monotonic() < deadline:
             time.sleep(0.02)
-        return self._postmaster() is None
+        return self._running() is None
+
+    def _running(self) -> int | None:
+        """What we launched, also before it is known as the postmaster, or else the postmaster."""
+        if self._process is not None and self._process.poll() is None:
+            return self._process.pid
+        return self._postmaster()
 
     def _postmaster(self) -> int | None:
         """The process that serves our data, if one runs; a number alone may be anybody's by now."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from hotpotato.store.database import StatementRefused, Unavailable
+from hotpotato.store.database import Unavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -25,16 +26,22 @@ class Claim(tuple[bytes, bool]):
         return super().__new__(cls, (thing, last))
 
 
+class _Entry(msgspec.Struct, Generic[Item, Answer], frozen=True, eq=False):
+    item: Item
+    claims: Sequence[Claim]
+    answer: Deferred[Answer]
+
+
 class Groups(Generic[Item, Answer]):
     """Collects items and hands them to `commit` in groups, in order of arrival.
 
     `claims` tells what an item touches. Two groups under way never touch the same thing, and items
     that touch the same thing keep their order. `commit` answers a group's items in their order, or
-    fails for all of them; a group that PostgreSQL refuses is repeated item by item, so that one bad item
-    harms nobody else.
+    fails for all of them: with Unavailable each of them fails so, but with anything else it is
+    called again for one item at a time, so that a bad one harms nobody else.
 
-    `size` bounds a group, `under_way` the groups at once, and `waiting` the items not yet in a group:
-    past it `add` fails at once with Unavailable.
+    `size` bounds a group, `under_way` the groups at once, and `waiting` the items not yet in a
+    group: past it `add` fails at once with Unavailable.
     """
 
     def __init__(
@@ -53,7 +60,7 @@ class Groups(Generic[Item, Answer]):
         self._size = size
         self._most_under_way = under_way
         self._most_waiting = waiting
-        self._queue: list[tuple[Item, Deferred[Answer]]] = []
+        self._queue: list[_Entry[Item, Answer]] = []
         self._under_way = 0
         self._touched: set[bytes] = set()
         self._scheduled = False
@@ -72,7 +79,7 @@ class Groups(Generic[Item, Answer]):
         if len(self._queue) >= self._most_waiting:
             answer.errback(Unavailable("too many requests wait for the database"))
             return answer
-        self._queue.append((item, answer))
+        self._queue.append(_Entry(item, self._claims(item), answer))
         self._schedule()
         return answer
 
@@ -93,49 +100,42 @@ class Groups(Generic[Item, Answer]):
         work.addBoth(self._finished, things)
         self._schedule()
 
-    def _take(self) -> tuple[list[tuple[Item, Deferred[Answer]]], set[bytes]]:
-        group: list[tuple[Item, Deferred[Answer]]] = []
-        left: list[tuple[Item, Deferred[Answer]]] = []
+    def _take(self) -> tuple[list[_Entry[Item, Answer]], set[bytes]]:
+        group: list[_Entry[Item, Answer]] = []
+        left: list[_Entry[Item, Answer]] = []
         things: set[bytes] = set()
         closed = set(self._touched)
         for position, entry in enumerate(self._queue):
             if len(group) >= self._size:
                 left.extend(self._queue[position:])
                 break
-            claims = self._claims(entry[0])
-            if any(thing in closed for thing, _ in claims):
-                closed.update(thing for thing, _ in claims)
+            if any(thing in closed for thing, _ in entry.claims):
+                closed.update(thing for thing, _ in entry.claims)
                 left.append(entry)
                 continue
             group.append(entry)
-            things.update(thing for thing, _ in claims)
-            closed.update(thing for thing, last in claims if last)
+            things.update(thing for thing, _ in entry.claims)
+            closed.update(thing for thing, last in entry.claims if last)
         self._queue = left
         return group, things
 
-    def _finished(self, result: Any, things: set[bytes]) -> None:
+    def _finished(self, result: object, things: set[bytes]) -> None:
         self._under_way -= 1
         self._touched -= things
         self._schedule()
 
-    async def _run(self, group: Sequence[tuple[Item, Deferred[Answer]]]) -> None:
+    async def _run(self, group: Sequence[_Entry[Item, Answer]]) -> None:
         try:
-            answers = await self._commit([item for item, _ in group])
-        except StatementRefused:
-            if len(group) > 1:
+            answers: Sequence[Any] = await self._commit([entry.item for entry in group])
+        except Exception as refused:
+            if len(group) > 1 and not isinstance(refused, Unavailable):
                 for entry in group:
                     await self._run([entry])
                 return
-            _answer(group[0][1], Failure())
-        except Exception:
-            failure = Failure()
-            for _, waiter in group:
-                _answer(waiter, failure)
-        else:
-            for (_, waiter), answer in zip(group, answers, strict=True):
-                _answer(waiter, answer)
-
-
-def _answer(waiter: Deferred[Any], result: Any) -> None:
-    # A waiter that was cancelled swallows one late result, and this is it.
-    waiter.callback(result)
+            answers = [Failure()] * len(group)
+        if len(answers) != len(group):
+            error = RuntimeError(f"{len(answers)} answers to a group of {len(group)}")
+            answers = [Failure(error)] * len(group)
+        for entry, answer in zip(group, answers, strict=True):
+            # A waiter that was cancelled swallows one late result, and this is it.
+            entry.answer.callback(answer)

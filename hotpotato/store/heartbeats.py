@@ -97,8 +97,8 @@ async def look(transaction: Transaction, interval: float) -> Verdicts:
     """Judge every server's silence, and record the notifications, in one transaction.
 
     `interval` is the seconds between two looks. Any number of daemons may look at once: they take
-    turns on the one `installation` row. If nobody had looked for more than two intervals, nobody could
-    have heard a heartbeat either, and every judgement is postponed by that long.
+    turns on the one `installation` row. If nobody had looked for more than two intervals, nobody
+    could have heard a heartbeat either, and every judgement is postponed by that long.
     """
     await transaction.rows("SELECT last_seen_at FROM installation FOR UPDATE")
     parameters = {"interval": timedelta(seconds=interval)}
@@ -144,7 +144,8 @@ WITH overdue AS MATERIALIZED (
      ORDER BY id FOR NO KEY UPDATE
 ), grouped AS (
     -- Several in one look make one page for their tenant.
-    SELECT tenant_id, count(*) AS many, min(id) AS one, string_agg(name, ', ' ORDER BY name) AS names,
+    SELECT tenant_id, count(*) AS many, min(id) AS one,
+           string_agg(name, ', ' ORDER BY name) AS names,
            min(date_trunc('second', hotpotato_now() - last_heartbeat_at))::text AS since,
            min(date_trunc('second', heartbeat_interval))::text AS every
       FROM overdue GROUP BY tenant_id

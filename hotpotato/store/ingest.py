@@ -230,63 +230,63 @@ WITH input AS MATERIALIZED (
      WHERE present.subject = folded.subject AND alert.id = present.id
     RETURNING alert.id, alert.subject, step.before, alert.status
 ), alert_of AS (
-    SELECT id, subject FROM opened UNION ALL SELECT id, subject FROM present
-), on_call AS (
+    SELECT id, subject, true AS opened, NULL AS before, NULL AS status FROM opened
+     UNION ALL
+    SELECT present.id, present.subject, false, changed.before, changed.status
+      FROM present LEFT JOIN changed ON changed.id = present.id
+), on_call AS MATERIALIZED (
     SELECT schedule.tenant_id, shift.person_id
       FROM schedule
       JOIN shift ON shift.schedule_id = schedule.id AND shift.during @> hotpotato_now()
       JOIN person ON person.id = shift.person_id AND person.disabled_at IS NULL
      WHERE schedule.name = 'primary' AND schedule.tenant_id IN (SELECT tenant_id FROM fresh)
+), placed AS MATERIALIZED (
+    SELECT fresh.*, hotpotato_now() AS received_at, on_call.person_id,
+           alert_of.id AS alert_id, alert_of.opened, alert_of.before, alert_of.status
+      FROM fresh
+      LEFT JOIN alert_of ON alert_of.subject = fresh.subject AND fresh.effect <> 'announce'
+      LEFT JOIN on_call ON on_call.tenant_id = fresh.tenant_id
 ), stored AS (
     INSERT INTO notification (id, tenant_id, server_id, alert_id, person_id, received_at, effect,
                               is_service, event, state, hostname, service_name, display_name,
                               trouble_code, output, sent_at, author, comment, number, late, remark,
                               original)
-    SELECT fresh.id, fresh.tenant_id, fresh.server_id,
-           CASE WHEN fresh.effect <> 'announce' THEN alert_of.id END,
-           on_call.person_id, hotpotato_now(), fresh.effect, fresh.is_service, fresh.event,
-           fresh.state, fresh.hostname, fresh.service_name, fresh.display_name, fresh.trouble_code,
-           fresh.output, fresh.sent_at, fresh.author, fresh.comment, fresh.number, fresh.late,
-           fresh.remark, fresh.original
-      FROM fresh
-      LEFT JOIN alert_of ON alert_of.subject = fresh.subject
-      LEFT JOIN on_call ON on_call.tenant_id = fresh.tenant_id
-    RETURNING id, tenant_id, server_id, alert_id, person_id, received_at, effect, state, remark
+    SELECT id, tenant_id, server_id, alert_id, person_id, received_at, effect, is_service, event,
+           state, hostname, service_name, display_name, trouble_code, output, sent_at, author,
+           comment, number, late, remark, original
+      FROM placed
 ), announced AS (
     INSERT INTO announcement (notification_id, tenant_id, due_at)
-    SELECT id, tenant_id, hotpotato_now() FROM fresh WHERE effect = 'announce'
+    SELECT id, tenant_id, received_at FROM placed WHERE effect = 'announce'
 ), remembered AS (
     -- A key whose seven days are over, and whose row is still there, begins anew.
     INSERT INTO idempotency (server_id, key_digest, tenant_id, content_digest, notification_id,
                              created_at)
-    SELECT server_id, idempotency, tenant_id, content, id, hotpotato_now()
-      FROM fresh WHERE idempotency IS NOT NULL
+    SELECT server_id, idempotency, tenant_id, content, id, received_at
+      FROM placed WHERE idempotency IS NOT NULL
     ON CONFLICT (server_id, key_digest) DO UPDATE
        SET content_digest = excluded.content_digest, notification_id = excluded.notification_id,
            created_at = excluded.created_at
 ), told AS (
     INSERT INTO history (tenant_id, kind, notification_id, alert_id, server_id, sentence)
-    SELECT stored.tenant_id, 'received', stored.id, stored.alert_id, stored.server_id,
-           stored.state || ' came in from ' || fresh.server_name || ': ' || CASE
-               WHEN fresh.late THEN 'late, a newer state was told already; recorded only'
-               WHEN stored.effect = 'announce' THEN 'to be told, opens no alert'
-               WHEN stored.effect = 'record' THEN 'recorded only'
-               WHEN stored.alert_id IS NULL THEN 'no alert is open; recorded only'
-               WHEN stored.effect = 'resolve' THEN 'the alert is resolved'
-               WHEN stored.effect = 'acknowledge' THEN 'the alert is acknowledged'
-               WHEN opened.id IS NOT NULL THEN 'an alert is opened'
-               WHEN changed.status = 'acknowledged'
+    SELECT tenant_id, 'received', id, alert_id, server_id,
+           state || ' came in from ' || server_name || ': ' || CASE
+               WHEN late THEN 'late, a newer state was told already; recorded only'
+               WHEN effect = 'announce' THEN 'to be told, opens no alert'
+               WHEN effect = 'record' THEN 'recorded only'
+               WHEN alert_id IS NULL THEN 'no alert is open; recorded only'
+               WHEN effect = 'resolve' THEN 'the alert is resolved'
+               WHEN effect = 'acknowledge' THEN 'the alert is acknowledged'
+               WHEN opened THEN 'an alert is opened'
+               WHEN status = 'acknowledged'
                    THEN 'joins an alert that is acknowledged in this state; not told again'
-               WHEN changed.before = 'acknowledged'
+               WHEN before = 'acknowledged'
                    THEN 'joins an alert that was acknowledged in another state; open again'
                ELSE 'joins an open alert' END
-      FROM stored JOIN fresh ON fresh.id = stored.id
-      LEFT JOIN opened ON opened.id = stored.alert_id
-      LEFT JOIN changed ON changed.id = stored.alert_id
+      FROM placed
 )
-SELECT fresh.ord, stored.id, stored.tenant_id, stored.server_id, fresh.server_name,
-       stored.person_id, stored.received_at, stored.remark, false
-  FROM stored JOIN fresh ON fresh.id = stored.id
+SELECT ord, id, tenant_id, server_id, server_name, person_id, received_at, remark, false
+  FROM placed
  UNION ALL
 SELECT input.ord, earlier.id, earlier.tenant_id, earlier.server_id, input.server_name,
        earlier.person_id, earlier.received_at, earlier.remark, used.conflict

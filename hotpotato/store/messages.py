@@ -6,7 +6,6 @@ Rows are locked in this order everywhere: messages by id, then alerts by id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 import msgspec
 
@@ -44,8 +43,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 class DueMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message whose time has come: for its next attempt, or because a lease ran out.
 
-    `alert_status` is that of its alert, None without one, and true until the transaction ends. `lease` is
-    the attempt that was under way.
+    `alert_status` is that of its alert, None without one, and true until the transaction ends.
+    `lease` is the attempt that was under way. `attempts` are all of them so far, in order.
     """
 
     id: int
@@ -89,8 +88,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a message stands now, as decided.
 
-    `due_in` is seconds until it is due again, None while it isn't, and meaningless with `keep_lease`,
-    which leaves an attempt under way alone.
+    `due_in` is the seconds until it is due again, if it is to be; at the latest it is due when its
+    time is over. With `keep_lease` it means nothing: an attempt under way is left alone.
     """
 
     id: int
@@ -122,8 +121,8 @@ SELECT id, tenant_id, kind, alert_id, notification_id, address, because, again, 
  ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
-# FOR SHARE: a recovery in this moment waits for our attempt to be written, so that the escalation then
-# knows that this person was told.
+# FOR SHARE: a recovery in this moment waits for our attempt to be written, so that the escalation
+# then knows that this person was told.
 _ALERTS = "SELECT id, status FROM alert WHERE id = ANY(%s) ORDER BY id FOR SHARE"
 
 _ABOUT = """
@@ -149,7 +148,7 @@ async def claim(transaction: Transaction, methods: Sequence[str], most: int) -> 
     fields = DueMessage.__struct_fields__[:12]
     found = [msgspec.convert(dict(zip(fields, row, strict=True)), DueMessage) for row in rows]
     alerts = sorted({message.alert_id for message in found if message.alert_id is not None})
-    status = dict(await transaction.rows(_ALERTS, [alerts])) if alerts else {}
+    status: dict[int, str] = dict(await transaction.rows(_ALERTS, [alerts]) if alerts else ())
     ids = [message.id for message in found]
     about = {row[0]: _about(row[1:]) for row in await transaction.rows(_ABOUT, [ids])}
     tried = [message.id for message in found if message.tries]
@@ -186,6 +185,8 @@ async def begin(
 
     Returns (message, attempt, number) for each.
     """
+    if not begun:
+        return []
     rows = await transaction.rows(
         """
         WITH given AS (
@@ -297,7 +298,7 @@ async def early_receipts(
           FROM attempt JOIN receipt
                ON receipt.sender = attempt.sender AND receipt.provider_id = attempt.provider_id
          WHERE attempt.id = ANY(%s)
-           -- The provider's clock and ours are the same here: arrival. Ids may be used again one day.
+           -- A provider may use its ids again one day.
            AND receipt.received_at >= attempt.started_at - interval '1 minute'
         """,
         [[given.attempt_id for given in settled]],
@@ -320,6 +321,8 @@ async def set_progress(transaction: Transaction, progress: Sequence[tuple[int, P
 
 async def stand(transaction: Transaction, standings: Sequence[Standing]) -> None:
     """Write where messages stand, and make the escalation look at those that failed."""
+    if not standings:
+        return
     await transaction.execute(_STAND, [_json(standings)])
     failed = [given.id for given in standings if given.status is MessageStatus.FAILED]
     if failed:
@@ -339,7 +342,8 @@ WITH given AS (
            due_at = CASE WHEN given.status NOT IN ('queued', 'sending') THEN NULL
                          WHEN given.keep_lease
                          THEN coalesce(message.due_at, hotpotato_now() + interval '10 seconds')
-                         ELSE hotpotato_now() + make_interval(secs => given.due_in) END
+                         ELSE least(hotpotato_now() + make_interval(secs => given.due_in),
+                                    message.expires_at) END
       FROM given WHERE message.id = given.id
     RETURNING message.id, message.tenant_id, message.alert_id, message.notification_id,
               given.sentence
@@ -350,7 +354,7 @@ SELECT tenant_id, 'delivery', alert_id, notification_id, id, sentence
 """
 
 _ALERTS_OF_FAILED = """
-UPDATE alert SET due_at = hotpotato_now()
+UPDATE alert SET page_failed = true, due_at = hotpotato_now()
  WHERE id IN (SELECT id FROM alert
                WHERE status = 'triggered'
                  AND id IN (SELECT alert_id FROM message WHERE id = ANY(%s) AND kind = 'page')
@@ -358,7 +362,7 @@ UPDATE alert SET due_at = hotpotato_now()
 """
 
 _ANNOUNCEMENTS_OF_FAILED = """
-UPDATE announcement SET due_at = hotpotato_now()
+UPDATE announcement SET page_failed = true, due_at = hotpotato_now()
  WHERE notification_id IN (SELECT notification_id FROM message
                             WHERE id = ANY(%s) AND kind = 'announcement')
 """
@@ -493,32 +497,21 @@ async def queue_text(
     return message_id
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as people see it."""
-
-    id: int
-    kind: MessageKind
-    status: MessageStatus
-    person: str | None
-    address: str
-    text: str | None
-    tries: int
-    created_at: datetime
-
-
-async def show(transaction: Transaction, message_id: int) -> Shown | None:
-    """One message, or None."""
-    rows = await transaction.rows(
+async def withdraw(transaction: Transaction, message_id: int) -> bool:
+    """Cancel a message that waits for an attempt; False if it doesn't, and then nothing changes."""
+    count = await transaction.execute(
         """
-        SELECT message.id, message.kind, message.status, person.name, message.address,
-               message.text, message.tries, message.created_at
-          FROM message LEFT JOIN person ON person.id = message.person_id WHERE message.id = %s
+        UPDATE message SET status = 'cancelled', due_at = NULL, lease = NULL
+         WHERE id = %s AND status = 'queued'
         """,
         [message_id],
     )
-    if not rows:
-        return None
-    return msgspec.convert(dict(zip(Shown.__struct_fields__, rows[0], strict=True)), Shown)
+    return count > 0
+
+
+def storable(text: str) -> str:
+    """A text as PostgreSQL can keep it: NUL and lone surrogates replaced."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _json(rows: Sequence[object]) -> str:

@@ -13,8 +13,8 @@ from hotpotato.store.database import Database, Transaction
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """A notification, and how far it got.
 
-    `status` is the furthest that any message for it got: `pending`, `sent`, `delivered`, `failed`, or `none`
-    if it needs none. `alert_status` is that of its alert, None without one.
+    `status` is the furthest that any message for it got: `pending`, `sent`, `delivered`, `failed`,
+    or `none` if it needs none. `alert_status` is that of its alert, None without one.
     """
 
     id: int
@@ -63,8 +63,8 @@ SELECT n.id, n.tenant_id, tenant.name, n.server_id, server.name, person.name, n.
        CASE WHEN sent.furthest = 3 THEN 'delivered'
             WHEN sent.furthest = 2 THEN 'sent'
             WHEN sent.furthest = 1 THEN 'pending'
-            WHEN n.effect = 'open' AND alert.status = 'triggered'
-                 AND alert.told_notification_id < n.id THEN 'pending'
+            WHEN (n.effect, alert.status) IN (('open', 'triggered'), ('resolve', 'resolved'))
+                 AND alert.due_at IS NOT NULL AND alert.told_notification_id < n.id THEN 'pending'
             WHEN announcement.due_at IS NOT NULL THEN 'pending'
             WHEN sent.furthest = 0 THEN 'failed'
             ELSE 'none' END,
@@ -120,7 +120,7 @@ async def find(
 
 
 async def story(transaction: Transaction, notification: Notification) -> list[Line]:
-    """Everything that happened because of a notification, or to its alert from then on, in order."""
+    """What happened because of a notification, or to its alert from then on, in order."""
     rows = await transaction.rows(
         """
         SELECT at, kind, sentence, message_id FROM history
@@ -135,50 +135,6 @@ async def story(transaction: Transaction, notification: Notification) -> list[Li
         },
     )
     return [Line(**dict(zip(Line.__struct_fields__, row, strict=True))) for row in rows]
-
-
-class AttemptLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt, for people."""
-
-    message_id: int
-    kind: str
-    person: str | None
-    address: str
-    text: str | None
-    number: int
-    sender: str
-    reference: str
-    provider_id: str | None
-    outcome: str | None
-    why: str | None
-    progress: str
-    started_at: datetime
-    settled_at: datetime | None
-    message_status: str
-
-
-async def attempts(transaction: Transaction, notification: Notification) -> list[AttemptLine]:
-    """Every attempt of every message of a notification, and of its alert from then on, in order."""
-    rows: list[tuple[Any, ...]] = await transaction.rows(
-        """
-        SELECT message.id, message.kind, person.name, message.address, message.text,
-               attempt.number, attempt.sender, attempt.reference, attempt.provider_id,
-               attempt.outcome, attempt.why, attempt.progress, attempt.started_at,
-               attempt.settled_at, message.status
-          FROM message JOIN attempt ON attempt.message_id = message.id
-          LEFT JOIN person ON person.id = message.person_id
-         WHERE message.notification_id = %(id)s
-            OR message.alert_id = %(alert_id)s AND message.created_at >= %(since)s
-         ORDER BY attempt.started_at, attempt.id LIMIT 10000
-        """,
-        {
-            "id": notification.id,
-            "alert_id": notification.alert_id,
-            "since": notification.received_at,
-        },
-    )
-    fields = AttemptLine.__struct_fields__
-    return [AttemptLine(**dict(zip(fields, row, strict=True))) for row in rows]
 
 
 def _notification(row: tuple[Any, ...]) -> Notification:

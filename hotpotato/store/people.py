@@ -29,8 +29,16 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     disabled_at: datetime | None
 
 
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to reach a person."""
+
+    id: int
+    method: str
+    address: str
+
+
 class OnCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's schedule and who has it now; `person` None: nobody. `until` None: until changed."""
+    """A schedule and who has it now; `person` None: nobody. `until` None: until changed."""
 
     tenant: str
     schedule: str
@@ -107,6 +115,18 @@ async def add_person(
     person_id: int = rows[0][0]
     await set_contacts(transaction, tenant_id, person_id, contacts)
     return person_id
+
+
+async def first_contact(transaction: Transaction, person_id: int) -> Contact | None:
+    """The contact that a page to this person goes to; None if there is none."""
+    rows = await transaction.rows(
+        """
+        SELECT id, method, address FROM contact
+         WHERE person_id = %s AND removed_at IS NULL ORDER BY position, id LIMIT 1
+        """,
+        [person_id],
+    )
+    return Contact(id=rows[0][0], method=rows[0][1], address=rows[0][2]) if rows else None
 
 
 async def rename_person(transaction: Transaction, person_id: int, name: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from hotpotato.store.database import Database, Transaction
@@ -162,10 +160,11 @@ async def judged(
 
 async def next_due(transaction: Transaction) -> float | None:
     """Seconds until the next reply is to be judged; None without any."""
-    rows: Sequence[tuple[float | None]] = await transaction.rows(  # type: ignore[assignment]
+    rows = await transaction.rows(
         """
         SELECT extract(epoch FROM min(due_at) - hotpotato_now())::float FROM reply
          WHERE due_at IS NOT NULL
         """
     )
-    return rows[0][0]
+    seconds: float | None = rows[0][0]
+    return seconds

@@ -1,8 +1,8 @@
 """The schema: plain SQL files, forward only, safe to apply from several hosts at once.
 
-The first line of each file says `-- works-with: N`: the number of the oldest migration whose daemon
-still works once this one is applied. So hosts are upgraded one after the other, and a daemon refuses
-only a schema that is older than it needs, or one that has left it behind.
+The first line of each file says `-- works-with: N`: the number of the oldest migration whose
+daemon still works once this one is applied. So hosts are upgraded one after the other, and a daemon
+refuses only a schema that is older than it needs, or one that has left it behind.
 """
 
 from __future__ import annotations

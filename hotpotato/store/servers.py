@@ -75,7 +75,7 @@ class Keys:
         self._known: dict[bytes, tuple[float, Known]] = {}
 
     async def remembered(self, digest: bytes) -> Known | None:
-        """The server of a key, perhaps as it was up to `keep` seconds ago; None if there is none."""
+        """The server of a key, perhaps as it was up to `keep` seconds ago, or None."""
         entry = self._known.get(digest)
         if entry is not None and entry[0] > self._clock.seconds():
             return entry[1]
@@ -121,7 +121,7 @@ async def add(
     missed: int,
     timezone: str | None,
 ) -> int:
-    """Add a server and return its id. StatementRefused (23505) if the tenant has one of that name."""
+    """Add a server and return its id; StatementRefused (23505) if the tenant has the name."""
     rows = await transaction.rows(
         """
         INSERT INTO server (tenant_id, name, key_digest, heartbeat_interval, missed, timezone)
@@ -142,7 +142,7 @@ async def edit(
     timezone: str | None = None,
     name: str | None = None,
 ) -> None:
-    """Change what is given. A new deadline counts from the last heartbeat, but not into the past."""
+    """Change what is given. A new deadline counts from the last heartbeat, never into the past."""
     await transaction.execute(
         """
         UPDATE server

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import psycopg2
 from psycopg2.extensions import parse_dsn
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -32,24 +33,46 @@ class BadUrl(Exception):
 def servers(url: str, password: str | None) -> list[Parameters]:
     """The servers of a libpq URI, in its order, each with everything but an address.
 
-    Raises BadUrl.
+    A standby is of no use to us, so unless the URI says otherwise only a primary will do. Raises
+    BadUrl.
     """
-    try:
-        common: Parameters = parse_dsn(url)
-    except psycopg2.ProgrammingError as error:
-        raise BadUrl(f"not a PostgreSQL URI: {str(error).strip()}") from error
+    common = {"target_session_attrs": "read-write"} | _parsed(url)
     if password is not None:
         common["password"] = password
-    hosts = common.pop("host", "").split(",")
-    ports = common.pop("port", "").split(",")
-    if len(ports) == 1:
-        ports = ports * len(hosts)
-    if len(ports) != len(hosts):
-        raise BadUrl("expected one port, or one for each host")
+    lists = {key: common.pop(key, "").split(",") for key in ("host", "hostaddr", "port")}
+    count = max(len(lists["host"]), len(lists["hostaddr"]))
+    for key, given in lists.items():
+        if len(given) not in (1, count):
+            raise BadUrl(f"expected one {key}, or one for each host")
+        lists[key] = given if len(given) == count else given * count
+    if any("@" in host[1:] for host in lists["host"]):
+        raise BadUrl(f"there is an @ in the name of a host{_HINT}")
+    if not all(port.isdecimal() and 0 < int(port) < 65536 for port in lists["port"] if port):
+        raise BadUrl(f"a port is not a number from 1 to 65535{_HINT}")
     return [
-        common | {k: v for k, v in (("host", host), ("port", port)) if v}
-        for host, port in zip(hosts, ports, strict=True)
+        common | {key: value for key, value in zip(lists, values, strict=True) if value}
+        for values in zip(*lists.values(), strict=True)
     ]
+
+
+_HINT = (
+    ", expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
+    " with special characters of the password percent-encoded"
+)
+
+
+def _parsed(url: str) -> Parameters:
+    try:
+        found: Parameters = parse_dsn(url)
+    except psycopg2.ProgrammingError as error:
+        reason = str(error).strip().removeprefix("invalid dsn: ")
+        if "query parameter" not in reason:
+            # What it quotes may be the password.
+            reason = reason.partition(': "')[0].partition(' after "')[0]
+        raise BadUrl(f"not a PostgreSQL URI: {reason}{_HINT}") from None
+    if not found:
+        raise BadUrl(f"not a PostgreSQL URI: it is empty{_HINT}")
+    return found
 
 
 async def resolved(server: Parameters, resolver: IHostnameResolver) -> list[Parameters]:
@@ -60,6 +83,8 @@ async def resolved(server: Parameters, resolver: IHostnameResolver) -> list[Para
     host = server.get("host", "")
     if not host or host.startswith(("/", "@")) or "hostaddr" in server:
         return [server]
+    if isIPAddress(host) or isIPv6Address(host):
+        return [server | {"hostaddr": host}]
     addresses = await _lookup(host, resolver)
     return [server | {"hostaddr": address} for address in addresses]
 

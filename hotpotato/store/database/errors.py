@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import psycopg2
-from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
 
 
 class DatabaseError(Exception):
-    """Anything that went wrong with the database."""
+    """Anything that went wrong with the database; nothing was committed, but see OutcomeUnknown."""
 
 
 class Unavailable(DatabaseError):
-    """There is no database now, or it did not answer in time. Nothing was committed."""
+    """There is no database now, or it did not answer in time."""
 
 
 class OutcomeUnknown(Unavailable):
-    """The connection was lost while committing: it may or may not be on disk."""
+    """It may be on disk: the connection was lost while committing, or a standby did not confirm."""
 
 
 class StatementRefused(DatabaseError):
@@ -36,31 +35,38 @@ class StatementRefused(DatabaseError):
         return self.sqlstate in {"40001", "40P01"}
 
 
+_READ_ONLY = "25006"
+
 # 08 connection, 53 resources (disk full, too many connections), 57P operator intervention,
-# 57014 statement_timeout, 55P03 lock_timeout, 25006 a standby that we took for the primary,
+# 57014 statement_timeout, 55P03 lock_timeout, 25006 a primary that has become a standby,
 # 58 system error. All of them pass, or pass on another server.
-_PASSING = ("08", "53", "57P", "57014", "55P03", "25006", "58")
+_PASSING = ("08", "53", "57P", "57014", "55P03", _READ_ONLY, "58")
 
 
-def translated(error: BaseException, *, closed: bool) -> DatabaseError:
+def translated(error: Exception, *, closed: bool) -> DatabaseError:
     """One of ours for whatever psycopg2, txpostgres or the timer raised.
 
-    `closed` says whether the connection is gone. Surfacing of a server-side time-out as
-    CancelledError is txpostgres's doing (`_handleCancellation`).
+    `closed` says whether the connection is gone.
     """
     if isinstance(error, DatabaseError):
         return error
-    if isinstance(error, CancelledError):
-        return Unavailable("the statement was cancelled by the server's time limit")
-    if isinstance(error, psycopg2.Error):
-        sqlstate = error.pgcode
-        text = _first_line(error)
-        if sqlstate is None or closed or sqlstate.startswith(_PASSING):
-            return Unavailable(text)
-        return StatementRefused(sqlstate, text, error.diag.constraint_name)
     if isinstance(error, ConnectionDone):
         return Unavailable("the connection was closed")
-    return DatabaseError(f"{type(error).__name__}: {error}")
+    if not isinstance(error, psycopg2.Error):
+        return DatabaseError(f"{type(error).__name__}: {error}")
+    text = _first_line(error)
+    sqlstate = error.pgcode
+    if closed or (sqlstate or "").startswith(_PASSING):
+        return Unavailable(text)
+    if sqlstate is None:
+        # Nothing was sent: psycopg2 could not make a query string of it.
+        return DatabaseError(text)
+    return StatementRefused(sqlstate, text, error.diag.constraint_name)
+
+
+def is_read_only(error: Exception) -> bool:
+    """Whether the server has become one that only reads."""
+    return isinstance(error, psycopg2.Error) and error.pgcode == _READ_ONLY
 
 
 def _first_line(error: psycopg2.Error) -> str:

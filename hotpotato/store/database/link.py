@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import msgspec
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 from txpostgres import txpostgres
 
 from hotpotato.store.database.addresses import Parameters
-from hotpotato.store.database.errors import Unavailable, translated
+from hotpotato.store.database.errors import Unavailable, is_read_only, translated
 
 Row: TypeAlias = tuple[Any, ...]
+
+Arguments: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+"""What stands for `%s`, or for `%(name)s`, in a statement; with None a `%` is just that."""
+
+_CONNECTION_OK = 0
 
 # What a peer that vanished without a word costs: seconds, not the kernel's two hours.
 _KEEPALIVE: Parameters = {
@@ -24,12 +31,34 @@ _KEEPALIVE: Parameters = {
 }
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What PostgreSQL said to a query string: of several statements, to the last.
+
+    `rows` is empty where the statement returns none, `count` is how many it touched, `tag` what
+    was done ("COMMIT").
+    """
+
+    rows: list[Row]
+    count: int
+    tag: str
+
+
+class _Cursor(txpostgres.Cursor):  # type: ignore[misc]
+    """txpostgres's cursor, whose errors stay what they are."""
+
+    def _handleCancellation(self, failure: Failure) -> Failure:
+        # Else the server's time limit could not be told from a Deferred that was cancelled.
+        return failure
+
+
 class _Connection(txpostgres.Connection):  # type: ignore[misc]
     """txpostgres's connection, with its loss and its notifications told to one listener each.
 
     It has no reconnector of txpostgres's: a lost connection is thrown away whole, and the pool
     makes another.
     """
+
+    cursorFactory = _Cursor
 
     def __init__(
         self, reactor: Any, lost: Callable[[], None], notified: Callable[[frozenset[str]], None]
@@ -39,16 +68,25 @@ class _Connection(txpostgres.Connection):  # type: ignore[misc]
         self._notified = notified
 
     def continuePolling(self, swallowErrors: bool = False) -> None:
-        # An idle connection that breaks has nobody waiting, and txpostgres would raise into the
-        # reactor, which logs it as an unhandled error.
-        super().continuePolling(swallowErrors=True)
-        if self.pollable().closed:
+        # An idle connection that breaks has nobody waiting: txpostgres would raise into the reactor
+        # and go on with it, since psycopg2 does not always call it closed.
+        try:
+            super().continuePolling()
+        except Exception:
             self._lost()
+        else:
+            if self.pollable().closed:
+                self._lost()
 
     def doRead(self) -> None:
-        super().doRead()
-        if self.pollable().closed:
-            self._lost()
+        # txpostgres's would go on reading from a connection that failed, but is not called closed,
+        # and has no descriptor any more.
+        self.reactor.removeReader(self)
+        if not self.pollable().closed:
+            self.continuePolling()
+        self.checkForNotifies()
+        if self._pollingD is None and self.fileno() >= 0:
+            self.reactor.addReader(self)
 
     def checkForNotifies(self) -> None:
         # txpostgres's own observers run in the global reactor's cooperator.
@@ -61,38 +99,37 @@ class _Connection(txpostgres.Connection):  # type: ignore[misc]
 class Link:
     """One connection. Statements are given one at a time; the pool sees to that.
 
-    `lost` is called once, when the connection ends, whoever ended it. `notified` is called with
-    the payloads of the NOTIFYs that came in together.
+    `notified` is called with the payloads of the NOTIFYs that came in together, and must not
+    raise. A Deferred of it that is cancelled takes the connection along: what comes back later
+    could not be told from the answer to the next statement.
     """
 
     def __init__(
-        self,
-        reactor: Any,
-        lost: Callable[[Link], None],
-        notified: Callable[[frozenset[str]], None] = lambda payloads: None,
+        self, reactor: Any, notified: Callable[[frozenset[str]], None] = lambda payloads: None
     ) -> None:
         self._clock: IReactorTime = reactor
-        self._connection = _Connection(reactor, self._ended, notified)
-        self._lost: Callable[[Link], None] | None = lost
-        self.last_used = 0.0
+        self._connection = _Connection(reactor, self.close, notified)
+        self._when_lost: list[Callable[[Link], None]] = []
+        self._last_used = 0.0
 
     async def connect(self, server: Parameters, options: str, timeout: float) -> None:
         """Connect to one server within `timeout` seconds, or raise Unavailable."""
         parameters = _KEEPALIVE | {"application_name": "hotpotato"} | server
         parameters["options"] = f"{server.get('options', '')} {options}".strip()
+        late = f"no connection within {timeout:g} s"
         try:
-            connecting = self._connection.connect(**parameters)
-            await self._bounded(connecting, timeout, "connecting took too long")
+            await self._bounded(self._connection.connect(**parameters), timeout, late)
+        except CancelledError:
+            raise
         except Exception as error:
             self.close()
             raise translated(error, closed=True) from error
-        self.last_used = self._clock.seconds()
+        self._last_used = self._clock.seconds()
 
-    async def execute(self, sql: str, args: Sequence[Any] | None, timeout: float) -> Any:
-        """Run a query string within `timeout` seconds and return its cursor.
+    async def execute(self, sql: str, args: Arguments, timeout: float) -> Answer:
+        """Run a query string within `timeout` seconds; past it the connection is closed.
 
-        Past the time the connection is closed: an answer that comes later can't be told from the
-        answer to the next statement. Raises a DatabaseError.
+        Raises a DatabaseError.
         """
         if self.closed:
             raise Unavailable("the connection was closed")
@@ -100,10 +137,15 @@ class Link:
             cursor = self._connection.cursor()
             late = f"no answer within {timeout:g} s"
             await self._bounded(cursor.execute(sql, args), timeout, late)
+            self._last_used = self._clock.seconds()
+            rows = cursor.fetchall() if cursor.description else []
+            return Answer(rows, cursor.rowcount, cursor.statusmessage)
+        except CancelledError:
+            raise
         except Exception as error:
+            if self._connection.info.status != _CONNECTION_OK or is_read_only(error):
+                self.close()
             raise translated(error, closed=self.closed) from error
-        self.last_used = self._clock.seconds()
-        return cursor
 
     @property
     def closed(self) -> bool:
@@ -116,12 +158,27 @@ class Link:
         status = self._connection.get_transaction_status
         return not self.closed and status() == TRANSACTION_STATUS_IDLE
 
+    @property
+    def last_used(self) -> float:
+        """When it last answered, by the reactor's clock."""
+        return self._last_used
+
+    def distrust(self) -> None:
+        """Forget that it has answered lately."""
+        self._last_used = float("-inf")
+
     def take_warnings(self) -> list[str]:
         """The warnings since the last call. Notices below a warning are switched off."""
         notices: list[str] = self._connection.notices
         taken = list(notices)
         del notices[:]
         return taken
+
+    def when_lost(self, tell: Callable[[Link], None]) -> None:
+        """Call `tell` once the connection has ended, whoever ended it; now, if it has."""
+        self._when_lost.append(tell)
+        if self.closed:
+            self._ended()
 
     def close(self) -> None:
         """End the connection now, whatever it is doing."""
@@ -130,24 +187,33 @@ class Link:
         self._ended()
 
     def _ended(self) -> None:
-        lost, self._lost = self._lost, None
-        if lost is not None:
-            lost(self)
+        waiting, self._when_lost = self._when_lost, []
+        for tell in waiting:
+            tell(self)
 
-    def _bounded(self, answer: Deferred[Any], timeout: float, late: str) -> Deferred[Any]:
-        # Not Deferred.addTimeout: that cancels, and a cancelled query poisons its connection.
-        expired: list[bool] = []
+    def _bounded(self, answer: Deferred[Any], timeout: float, late: str) -> Deferred[None]:
+        # Not Deferred.addTimeout: that cancels, and txpostgres then asks the server to cancel, for
+        # which libpq blocks, and leaves the connection in the middle of the statement.
+        ended: list[Exception] = []
 
-        def expire() -> None:
-            expired.append(True)
+        def end(why: Exception) -> None:
+            ended.append(why)
             self.close()
 
-        timer: IDelayedCall = self._clock.callLater(timeout, expire)
+        timer: IDelayedCall = self._clock.callLater(timeout, end, Unavailable(late))
+        bounded: Deferred[None] = Deferred(lambda _: end(CancelledError()))
 
-        def finished(result: Any) -> Any:
-            if expired:
-                raise Unavailable(late)
-            timer.cancel()
-            return result
+        def finished(result: Any) -> None:
+            if timer.active():
+                timer.cancel()
+            if bounded.called:
+                return
+            if ended:
+                bounded.errback(ended[0])
+            elif isinstance(result, Failure):
+                bounded.errback(result)
+            else:
+                bounded.callback(None)
 
-        return answer.addBoth(finished)
+        answer.addBoth(finished)
+        return bounded

@@ -1,0 +1,131 @@
+"""HTTP as it comes over the wire: read within limits, and answered with an envelope in any case.
+
+Twisted answers what it can't read as HTTP with an empty 400, or not at all; and Klein answers odd
+paths and hosts with plain text or HTML, and logs them as failures. Here neither happens.
+"""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web import http, server
+from twisted.web.resource import IResource
+
+from hotpotato.api.answers import Refused, error
+
+MOST_BODY = 1024 * 1024
+"""Bytes of a request's body; past it the request is answered 413."""
+
+GIVE_UP_AT = 8 * MOST_BODY
+"""Bytes of a body after which its end is not waited for."""
+
+IDLE = 60.0
+"""Seconds that a connection may take for a request, the pause before it included."""
+
+_MOST_DIGITS = 18
+_ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
+
+
+class BoundedRequest(server.Request):
+    """A request that keeps at most MOST_BODY bytes of its body, in memory.
+
+    It reads on to answer 413, since a client that is still sending would not see the answer, and
+    gives up on what is many times too large.
+    """
+
+    too_large = False
+    content: BytesIO
+    channel: Channel
+    _length = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """Make room for the body, whatever the client announces."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a piece of the body, as far as there is room."""
+        self.content.write(data[: max(MOST_BODY - self._length, 0)])
+        self._length += len(data)
+        self.too_large = self._length > MOST_BODY
+        if self._length > GIVE_UP_AT:
+            self.channel.refuse(413, "the body is larger than 1 MiB")
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Begin to answer. Bodies are JSON whatever they are called, so nothing is parsed here."""
+        if self._length <= GIVE_UP_AT:
+            self.requestHeaders.removeHeader(b"content-type")
+            server.Request.requestReceived(self, command, normal(path), version)
+
+    def getRequestHostname(self) -> bytes:
+        """Any: no route depends on it, and Klein fails on a Host header that is no host name."""
+        return b"localhost"
+
+
+class Channel(http.HTTPChannel):
+    """HTTP/1.1 that answers with an envelope also what it can't read as HTTP at all."""
+
+    def refuse(self, status: int, why: str) -> None:
+        """Answer before the request is complete, and close: what follows can't be understood."""
+        self._answer(status, why)
+        http.HTTPChannel.loseConnection(self)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """See Twisted; a length that Python won't convert is not well-formed either."""
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-length" and len(value.strip()) > _MOST_DIGITS:
+            self._respondToBadRequestAndDisconnect()
+            return False
+        return bool(http.HTTPChannel.headerReceived(self, line))
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line of the head that is longer than the whole head may be."""
+        self._respondToBadRequestAndDisconnect()
+
+    def resetTimeout(self) -> None:
+        """Give no more time for each byte, or a request could take for ever."""
+
+    def timeoutConnection(self) -> None:
+        """Close a connection whose time is up, with an answer if a request has begun."""
+        if self.requests:
+            self._answer(408, f"the request was not complete within {IDLE:g} s")
+        http.HTTPChannel.timeoutConnection(self)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(400, "this is not a well-formed HTTP/1.1 request")
+
+    def _answer(self, status: int, why: str) -> None:
+        answer = error(normal(getattr(self, "_path", b"")), Refused(status, why))
+        head = (
+            f"HTTP/1.1 {status} {http.RESPONSES[status].decode()}\r\n"
+            f"Content-Type: {answer.content_type}\r\n"
+            f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
+        )
+        http.HTTPChannel.write(self, head.encode() + answer.body)
+
+
+class Site(server.Site):
+    """The factory to listen with. `clock` ends what takes too long."""
+
+    displayTracebacks = False
+
+    def __init__(self, resource: IResource, clock: IReactorTime) -> None:
+        server.Site.__init__(self, resource, BoundedRequest, timeout=IDLE, reactor=clock)
+        self.protocol: Any = Channel
+
+    def log(self, request: object) -> None:
+        """Keep no access log: requests are counted, and the log is for events."""
+
+
+def normal(target: bytes) -> bytes:
+    """A request's target in its one normal form, in which routes are written.
+
+    Absolute targets are what proxies are sent; a doubled slash comes of pasting an address
+    together; and bytes that are no UTF-8 name nothing here.
+    """
+    path, question_mark, query = _ABSOLUTE.sub(b"", target).partition(b"?")
+    text = unquote_to_bytes(path).decode("utf-8", "replace")
+    return quote(re.sub("/+", "/", f"/{text}")).encode() + question_mark + query

@@ -1,0 +1,32 @@
+"""The words of a message about a notification."""
+
+from __future__ import annotations
+
+from hotpotato.rules import text
+from hotpotato.store.messages import DueMessage
+from hotpotato.vocabulary import MessageKind
+
+
+def words(message: DueMessage, segments: int) -> str:
+    """The text of a due message, fitted to the sender's `segments`; once found it stays."""
+    if message.text is not None:
+        return message.text
+    about = message.about
+    assert about is not None, "the schema has a text for every message without a notification"
+    subject = text.Subject(
+        state=about.state,
+        hostname=about.hostname,
+        service_name=about.service_name,
+        display_name=about.display_name,
+        output=about.output,
+        author=about.author,
+        comment=about.comment,
+    )
+    code = about.code or ""
+    match message.kind:
+        case MessageKind.PAGE:
+            return text.page(subject, code, segments, again=message.again, because=message.because)
+        case MessageKind.RECOVERY:
+            return text.recovery(subject, code, segments)
+        case _:
+            return text.announcement(subject, segments, about.event or "")

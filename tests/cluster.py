@@ -1,0 +1,163 @@
+"""A PostgreSQL of a test's own, to be stopped, killed, frozen and promoted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from hotpotato.store.embedded import Embedded, EmbeddedFailed
+from hotpotato.testing.database import fast_place
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+
+_SETTINGS = {
+    "autovacuum": "off",
+    "deadlock_timeout": "100ms",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "60",
+    "max_wal_size": "128MB",
+    "shared_buffers": "16MB",
+}
+_HBA = "local all all trust\nhost all all 127.0.0.1/32 trust\n"
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Cluster:
+    """PostgreSQL on the loopback interface. Everything blocks, for a tenth of a second or so."""
+
+    def __init__(self, place: Path, bin: Path | None) -> None:
+        self.port = free_port()
+        hba = place / "hba"
+        hba.write_text(_HBA)
+        hba.chmod(0o644)
+        settings = _SETTINGS | {"port": str(self.port), "hba_file": str(hba)}
+        self._home = place / "pg"
+        self._embedded = Embedded(self._home, home=self._home, bin=bin, settings=settings)
+        self.start()
+
+    def url(self, database: str = "hotpotato", port: int | None = None) -> str:
+        """Where a database is; `port` that of a proxy before it."""
+        return f"postgresql://hotpotato@127.0.0.1:{port or self.port}/{database}"
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run a statement from outside."""
+        connection = psycopg2.connect(
+            self.url(),
+            application_name="outside",
+            options="-c lock_timeout=10s -c default_transaction_read_only=off",
+        )
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters or None)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def terminate_backends(self) -> None:
+        """End every connection that somebody else has."""
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+
+    @property
+    def postmaster(self) -> int:
+        """The process number."""
+        return int((self._home / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+    def start(self) -> None:
+        """Start it, also after a `kill`, whose orphans may still hold its memory."""
+        for left in reversed(range(20)):
+            try:
+                self._embedded.start()
+                return
+            except EmbeddedFailed:
+                if not left:
+                    raise
+
+    def stop(self) -> None:
+        """Stop it in order; everybody is disconnected."""
+        self._embedded.stop()
+
+    def kill(self) -> None:
+        """kill -9, all of it, as if the power had gone."""
+        self._signal(signal.SIGKILL)
+        self._embedded.stop()
+
+    def freeze(self) -> None:
+        """Stop all of its processes from running; they keep their sockets."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them run on."""
+        self._signal(signal.SIGCONT)
+
+    def become_standby(self) -> None:
+        """Start again as a hot standby: it answers, and refuses to write until it is promoted."""
+        self.stop()
+        marker = self._home / "data" / "standby.signal"
+        marker.touch()
+        owner = marker.parent.stat()
+        os.chown(marker, owner.st_uid, owner.st_gid)
+        self.start()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The postmaster first, so that it starts nobody new.
+        for pid in (self.postmaster, *_children(self.postmaster)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            with contextlib.suppress(OSError):
+                after_name = (directory / "stat").read_text().rpartition(")")[2].split()
+                if int(after_name[1]) == parent:
+                    found.append(int(directory.name))
+    return found
+
+
+def programs(which: str) -> Path | None:
+    """The programs of the wheel or of Debian; skips the test where those are not installed."""
+    if which == "wheel":
+        return None
+    if not (DEBIAN / "postgres").exists():
+        pytest.skip("Debian's PostgreSQL 15 is not installed")
+    return DEBIAN
+
+
+@contextlib.contextmanager
+def running(which: str = "wheel") -> Iterator[Cluster]:
+    """A cluster for as long as the context lasts."""
+    place = Path(tempfile.mkdtemp(prefix="hotpotato-cluster-", dir=fast_place()))
+    place.chmod(0o711)
+    try:
+        cluster = Cluster(place, programs(which))
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+    finally:
+        shutil.rmtree(place)
