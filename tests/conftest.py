@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_twisted
+from twisted.logger import LogEvent
 
 from hotpotato.testing.database import drop_database, fresh_database
+from tests.leftovers import nothing_left
 from tests.world import World, migrated
+
+SHARED = {"shared", "cluster"}
+"""Fixtures that live longer than a test, and may open and close things while it runs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests that would pass without having run."""
+    for item in items:
+        test = getattr(item, "function", None)
+        if inspect.iscoroutinefunction(test) and not hasattr(test, "_pytest_twisted_mark"):
+            raise pytest.UsageError(f"{item.nodeid}: expected @pytest_twisted.ensureDeferred")
+
+
+def pytest_collection_finish() -> None:
+    """Let the collections after each test look at nothing that was there before."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def logged(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
+    """Everything that is logged. A failure that a test expects, it removes from this list."""
+    with nothing_left(open_ones=SHARED.isdisjoint(request.fixturenames)) as events:
+        yield events
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """A whole small world for tests: a database, a daemon on a socket, a gateway with phones, a clock.
 
-Everything is real but time: the daemon's clock and the database's are moved together by `advance`,
-and nothing waits for the wall clock.
+Everything is real but time: the daemons' clocks, the gateway's and the database's are moved
+together by `advance`, and nothing waits for the wall clock.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ import treq
 from pytest_twisted import blockon
 from treq.client import HTTPClient
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import Clock, deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
 
+from hotpotato import daemon as daemon_module
 from hotpotato import settings
 from hotpotato.daemon import Daemon
+from hotpotato.duties.loop import SHORTEST_SLEEP
+from hotpotato.interfaces import ISenderPlugin
 from hotpotato.rules import keys
 from hotpotato.sandbox import Gateway
 from hotpotato.senders.registry import Registry
@@ -36,6 +39,12 @@ START = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 ANNA, BOB, CLEO = "+64211234567", "+64217654321", "+64219876543"
 
 _PATIENCE = 20.0
+
+_NO_HINT = 0.05
+"""Seconds of real time after which no NOTIFY is to be expected any more."""
+
+# A daemon asks for its database this often; a tenth of a second in every test adds up.
+daemon_module.LOOK_SOON = 0.01
 
 _VIRTUAL_NOW = """
 CREATE TABLE test_clock (now timestamptz NOT NULL);
@@ -106,47 +115,119 @@ class World:
         )
         self.phone = self.gateway
         self.daemons: list[Daemon] = []
-        self.ports: list[Any] = []
+        self.ports: list[int] = []
+        self._clocks: dict[Daemon, Any] = {}
+        self._frozen: dict[Daemon, float] = {}
         self.tenant_id = 0
         self.key = ""
         self.watchdog_interval = 5.0
         self.sender: dict[str, Any] = {}
+        """More keys for the section of the one sender, "modica"."""
+        self.plugins: list[ISenderPlugin] = []
+        """More sender plugins, for the daemons that are started from now on."""
+        self.hanging = 0
+        """How many attempts a test keeps under way on purpose, so that `settle` waits for none."""
 
     # --- life
 
-    async def start(self) -> None:
-        """Build the people of a small company, and start a daemon."""
+    async def start(self, **changes: Any) -> None:
+        """Build the people of a small company, and start a daemon: see `start_daemon`."""
         await self.gateway.start(reactor)
         await self._populate()
-        await self.start_daemon()
+        await self.start_daemon(**changes)
 
     async def stop(self) -> None:
-        """Stop everything."""
+        """Stop everything. Attempts that hang reach their deadline."""
+        await self.gateway.stop()
+        for daemon in list(self._frozen):
+            self.thaw(self.daemons.index(daemon))
+        for daemon in self.daemons:
+            if self.virtual and any(lane.under_way for lane in daemon.lanes):
+                self._clocks[daemon].advance(60)
         while self.daemons:
             await self.stop_daemon()
-        await self.gateway.stop()
         await self._pool.closeCachedConnections()
         self._connection.close()
 
     async def start_daemon(self, **changes: Any) -> Daemon:
-        """Start one more daemon on the same database."""
-        daemon = Daemon(
-            self.settings(**changes), self.database_url, Registry.discover(), reactor, self.clock
-        )
+        """Start one more daemon on this database; `changes` replace sections of its settings."""
+        clock: Any = self.clock
+        if self.virtual:
+            clock = Clock()
+            clock.rightNow = self.clock.seconds()
+        registry = Registry([*Registry.discover().plugins.values(), *self.plugins])
+        daemon = Daemon(self.settings(**changes), self.database_url, registry, reactor, clock)
         endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
         await daemon.bind([endpoint])
         await daemon.start()
-        port = daemon.listening[0].getHost().port
+        self._clocks[daemon] = clock
         self.daemons.append(daemon)
-        self.ports.append(port)
-        self.gateway.callback_url = f"http://127.0.0.1:{port}/api/senders/modica"
+        address: Any = daemon.listening[0].getHost()
+        self.ports.append(address.port)
+        self._call_back()
         await until(lambda: daemon.ready, "the daemon to be ready")
         return daemon
 
     async def stop_daemon(self, index: int = -1) -> None:
         """Stop a daemon in order."""
+        daemon = self._forget(index)
+        await daemon.stop()
+
+    async def crash(self, index: int = -1) -> None:
+        """End a daemon like kill -9: without a word, in the middle of whatever it was doing.
+
+        Its time stands still for ever; its sockets, those to the database included, are closed.
+        """
+        daemon = self._forget(index)
+        for port in daemon.listening:
+            await maybeDeferred(port.stopListening)
+        # Cancelled, it waits for nobody.
+        Deferred.fromCoroutine(daemon.database.stop()).addErrback(lambda _: None).cancel()
+        await daemon._connections.closeCachedConnections()
+
+    def freeze(self, index: int = -1) -> None:
+        """Stop a daemon's time, as SIGSTOP or a suspended virtual machine does."""
+        self._frozen[self.daemons[index]] = self.clock.seconds()
+
+    def thaw(self, index: int = -1) -> None:
+        """Let a frozen daemon go on: for it, all the time passes at once."""
+        daemon = self.daemons[index]
+        since = self._frozen.pop(daemon)
+        self._clocks[daemon].advance(self.clock.seconds() - since)
+
+    def _forget(self, index: int) -> Daemon:
         self.ports.pop(index)
-        await self.daemons.pop(index).stop()
+        daemon = self.daemons.pop(index)
+        del self._clocks[daemon]
+        self._call_back()
+        return daemon
+
+    def _call_back(self) -> None:
+        """Have the gateway's callbacks go to the newest daemon."""
+        if self.ports:
+            self.gateway.callback_url = f"{self.url}/api/senders/modica"
+
+    async def database_away(self) -> None:
+        """Take the database away from the daemons, and only from them."""
+        name = self._connection.info.dbname
+        self.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await until(
+            lambda: not any(daemon.database.available for daemon in self.daemons),
+            "the daemons to notice",
+        )
+
+    async def database_back(self) -> None:
+        """Give it back."""
+        name = self._connection.info.dbname
+        self.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await until(
+            lambda: all(daemon.database.available for daemon in self.daemons),
+            "the daemons to notice",
+        )
 
     def settings(self, **changes: Any) -> settings.Settings:
         """The configuration of a daemon; `changes` replace whole sections."""
@@ -154,20 +235,23 @@ class World:
             {
                 "database": {"url": self.database_url, "connections": 4},
                 "watchdog": {"interval": self.watchdog_interval},
-                "senders": {
-                    "modica": {
-                        "url": self.gateway.url,
-                        "application": "sandbox",
-                        "password": "sandbox",
-                        "callback_username": "modica",
-                        "callback_password": "callback-secret",
-                        **self.sender,
-                    }
-                },
+                "senders": {"modica": self.modica},
                 **changes,
             },
             Path("test.toml"),
         )
+
+    @property
+    def modica(self) -> dict[str, Any]:
+        """The section of the sender "modica", which talks to the gateway."""
+        return {
+            "url": self.gateway.url,
+            "application": "sandbox",
+            "password": "sandbox",
+            "callback_username": "modica",
+            "callback_password": "callback-secret",
+            **self.sender,
+        }
 
     async def _populate(self) -> None:
         async def work(transaction: Any) -> None:
@@ -181,6 +265,21 @@ class World:
 
         await self.store(work)
         self.key = await self.add_server_now("icinga1")
+
+    def person(self, name: str) -> int:
+        """A person's id."""
+        return int(self.sql("SELECT id FROM person WHERE name = %s", name)[0][0])
+
+    async def put_on_call(self, name: str | None) -> None:
+        """Give the pager to somebody, or to nobody."""
+
+        async def work(transaction: Any) -> None:
+            if name is None:
+                await people.clear_on_call(transaction, self.tenant_id)
+            else:
+                await people.set_on_call(transaction, self.tenant_id, self.person(name))
+
+        await self.store(work)
 
     async def add_server_now(self, name: str, interval: float = 60.0, missed: int = 3) -> str:
         """Add a monitoring server and return its key."""
@@ -218,8 +317,18 @@ class World:
 
     # --- time
 
+    @property
+    def now(self) -> datetime:
+        """The time in this world."""
+        found: datetime = self.sql("SELECT hotpotato_now()")[0][0]
+        return found
+
     async def advance(self, seconds: float, step: float = 5.0) -> None:
-        """Let time pass, in steps, and let everything that falls due happen."""
+        """Let time pass, in steps, and let everything that falls due happen.
+
+        Within a step nothing happens but at its end: whoever wants to see something in between
+        takes smaller ones.
+        """
         await self.settle()
         left = seconds
         while left > 0:
@@ -227,42 +336,68 @@ class World:
             left -= now
             self.sql("UPDATE test_clock SET now = now + make_interval(secs => %s)", now)
             self.clock.advance(now)
+            for clock in self._running_clocks():
+                clock.advance(now)
             await self.settle()
 
     async def settle(self) -> None:
         """Wait, in real time, until nothing is due and nothing is under way."""
-        quiet = 0
-        deadline = reactor.seconds() + _PATIENCE
-        while quiet < 3:
-            assert reactor.seconds() < deadline, f"it does not become quiet: {self._busy()}"
-            if self.virtual:
-                self.clock.advance(0)
-            await deferLater(reactor, 0.004)
-            quiet = 0 if self._busy() else quiet + 1
+        started = last_busy = reactor.seconds()
+        while True:
+            for clock in self._running_clocks():
+                clock.advance(0)
+            await deferLater(reactor, 0)
+            now = reactor.seconds()
+            if busy := self._busy():
+                last_busy = now
+            elif not (busy := self._due()):
+                return
+            elif now - last_busy > _NO_HINT:
+                # A loop that found its rows in another's hands sleeps for a moment, of its time.
+                last_busy = now
+                for clock in self._running_clocks():
+                    clock.advance(SHORTEST_SLEEP)
+            assert now - started < _PATIENCE, f"it does not become quiet: {busy}"
+
+    async def held(self, arrivals: int = 1) -> None:
+        """Wait until that many messages came to the gateway, which was asked to hold one back."""
+        self.hanging = 1
+        await self.settle()
+        await self.gateway.arrived(arrivals)
+
+    def _running_clocks(self) -> list[Any]:
+        if not self.virtual:
+            return []
+        return [clock for daemon, clock in self._clocks.items() if daemon not in self._frozen]
 
     def _busy(self) -> list[str]:
-        found = []
-        for daemon in self.daemons:
-            found += [loop.name for loop in [*daemon.loops, daemon.watchdog] if not loop.asleep]
-            found += ["sending" for lane in daemon.lanes if lane.under_way and not self.hanging]
+        found: list[str] = []
+        running = [daemon for daemon in self.daemons if daemon not in self._frozen]
+        for daemon in running:
+            found += [loop.name for loop in daemon.loops if not loop.asleep]
+            found += [] if daemon.watchdog.asleep else ["watchdog"]
             found += ["database"] if daemon.database.usage[1] else []
-        if not found and self.daemons:
-            found += [name for name, count in self._due() if count]
+        sending = sum(lane.under_way for daemon in running for lane in daemon.lanes)
+        found += ["sending"] if sending > self.hanging else []
+        found += ["calling back"] if self.gateway._busy else []
         return found
 
-    hanging = False
-    """Set while a test keeps attempts under way on purpose."""
-
-    def _due(self) -> Sequence[tuple[str, int]]:
+    def _due(self) -> list[str]:
+        running = [daemon for daemon in self.daemons if daemon not in self._frozen]
+        if not any(daemon.ready and daemon.database.available for daemon in running):
+            return []
         rows = self.sql(
             """
             SELECT (SELECT count(*) FROM alert WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM announcement WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM message WHERE due_at <= hotpotato_now()),
-                   (SELECT count(*) FROM reply WHERE due_at <= hotpotato_now())
+                   (SELECT count(*) FROM reply WHERE due_at <= hotpotato_now()),
+                   (SELECT count(*) FROM server
+                     WHERE silent_since IS NOT NULL AND silent_after > hotpotato_now())
             """
         )
-        return list(zip(("alert", "announcement", "message", "reply"), rows[0], strict=True))
+        names = ("alert", "announcement", "message", "reply", "silence")
+        return [name for name, count in zip(names, rows[0], strict=True) if count]
 
     # --- what a monitoring server does
 
@@ -279,8 +414,9 @@ class World:
         headers: Mapping[str, str | bytes] | None = None,
     ) -> Response:
         """Any request, through a real socket."""
+        sent: Any = dict(headers or {})
         response = await self.http.request(
-            method, self.url + path, data=body, headers=dict(headers or {}), allow_redirects=False
+            method, self.url + path, data=body, headers=sent, allow_redirects=False
         )
         content = await treq.content(response)
         found = {
@@ -323,11 +459,43 @@ class World:
         response = await self.post("/api/servers/v2/heartbeats/create", b"", key=key)
         assert response.status == 201, response.body
 
+    # --- what people do
+
+    def code(self, number: str | None = None) -> str:
+        """The code in the newest page of a phone."""
+        pages = [text for text in self.texts(number) if "Reply ack " in text]
+        return pages[-1].split()[-1]
+
+    async def reply(self, number: str, text: str, **more: Any) -> None:
+        """Write an SMS from a phone, and wait for what comes of it."""
+        assert await self.gateway.reply(number, text, **more) == 200
+        await self.settle()
+
     # --- what is seen
 
     def texts(self, number: str | None = None) -> list[str]:
         """What arrived at a phone, or at all, oldest first."""
         return self.gateway.texts(number)
+
+    def alert(self) -> tuple[str, str | None]:
+        """The newest alert's status, and who acknowledged it."""
+        rows = self.sql("SELECT status, acknowledged_by FROM alert ORDER BY id DESC LIMIT 1")
+        return rows[0][0], rows[0][1]
+
+    def messages(self) -> list[tuple[str, str, str]]:
+        """Every message, oldest first: (kind, person, status)."""
+        return [
+            (kind, person, status)
+            for kind, person, status in self.sql(
+                "SELECT kind, person.name, status"
+                "  FROM message JOIN person ON person.id = person_id ORDER BY message.id"
+            )
+        ]
+
+    def attempts(self) -> list[tuple[str | None, str]]:
+        """Every attempt, oldest first: (outcome, progress)."""
+        rows = self.sql("SELECT outcome, progress FROM attempt ORDER BY id")
+        return [(outcome, progress) for outcome, progress in rows]
 
     def story(self) -> list[str]:
         """Every line of history."""
