@@ -1,0 +1,5 @@
+"""`python -m hotpotato.commands`."""
+
+from hotpotato.commands import main
+
+main()

@@ -1,0 +1,168 @@
+"""`hotpotato user …`. Inside Hot Potato a user is a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from hotpotato.commands.finding import tenant_option, the_person, the_tenant, timezones
+from hotpotato.commands.output import Answer, examples, styled, table
+from hotpotato.commands.session import in_transaction, unless_taken
+from hotpotato.commands.values import NAME, PHONE_NUMBER
+from hotpotato.store import people
+from hotpotato.store.database import Transaction
+
+_NUMBERS = "A number with + and its country's code; give several in the order they are to be tried."
+
+
+@click.group(
+    epilog=examples(
+        "hotpotato user add Anna --tenant acme --sms +64211234567",
+        'hotpotato user edit Anna --sms +64211234567 --sms "+64 21 765 4321"',
+        "hotpotato user disable Anna",
+    )
+)
+def user() -> None:
+    """People who can be on call, and their phones."""
+
+
+@user.command("add")
+@click.argument("name", type=NAME)
+@tenant_option
+@click.option("--sms", type=PHONE_NUMBER, multiple=True, required=True, help=_NUMBERS)
+@in_transaction
+async def add(
+    transaction: Transaction, name: str, tenant: str | None, sms: Sequence[str]
+) -> Answer:
+    """Add a person to a tenant."""
+    home = await the_tenant(transaction, tenant)
+    with unless_taken(f"there is already a user {name} in tenant {home.name}"):
+        await people.add_person(transaction, home.id, name, _contacts(sms))
+    added = await the_person(transaction, name, home.name)
+    return Answer(
+        _document(added, await _holders(transaction)),
+        [
+            f"User {name} of tenant {home.name} is there, with {', '.join(_numbers(added))}."
+            f" To give them the pager: hotpotato oncall set '{name}'"
+        ],
+    )
+
+
+@user.command("list")
+@tenant_option
+@in_transaction
+async def list_(transaction: Transaction, tenant: str | None) -> Answer:
+    """List the people, of all tenants or of one."""
+    await timezones(transaction, tenant)
+    found = await people.people(transaction, tenant=tenant)
+    return await _answer(transaction, found, "There is no user yet.")
+
+
+@user.command("edit")
+@click.argument("name", type=NAME)
+@tenant_option
+@click.option("--name", "new_name", type=NAME, help="Another name.")
+@click.option("--sms", type=PHONE_NUMBER, multiple=True, help=f"Instead of all before. {_NUMBERS}")
+@in_transaction
+async def edit(
+    transaction: Transaction,
+    name: str,
+    tenant: str | None,
+    new_name: str | None,
+    sms: Sequence[str],
+) -> Answer:
+    """Change a person's name, or their phones."""
+    if new_name is None and not sms:
+        raise click.UsageError("Nothing to change: give --name or --sms.")
+    person = await the_person(transaction, name, tenant)
+    if new_name is not None:
+        with unless_taken(f"there is already a user {new_name} in tenant {person.tenant}"):
+            await people.rename_person(transaction, person.id, new_name)
+    if sms:
+        await people.set_contacts(transaction, person.tenant_id, person.id, _contacts(sms))
+    return await _one(transaction, new_name or name, person.tenant)
+
+
+@user.command("disable")
+@click.argument("name", type=NAME)
+@tenant_option
+@in_transaction
+async def disable(transaction: Transaction, name: str, tenant: str | None) -> Answer:
+    """Page a person no more. What was sent to them stays on record."""
+    person = await the_person(transaction, name, tenant)
+    had_pager = await people.disable_person(transaction, person.id)
+    answer = await _one(transaction, name, person.tenant)
+    told = [f"{name} is paged no more."]
+    if had_pager:
+        told.append(
+            f"{name} had the pager of {person.tenant}, which nobody has now: everybody is paged"
+            " until somebody gets it with `hotpotato oncall set`."
+        )
+    return Answer(answer.document, [" ".join(told)])
+
+
+@user.command("enable")
+@click.argument("name", type=NAME)
+@tenant_option
+@in_transaction
+async def enable(transaction: Transaction, name: str, tenant: str | None) -> Answer:
+    """Let a disabled person be paged again."""
+    person = await the_person(transaction, name, tenant)
+    await people.enable_person(transaction, person.id)
+    answer = await _one(transaction, name, person.tenant)
+    return Answer(answer.document, [f"{name} can be paged again."])
+
+
+async def _one(transaction: Transaction, name: str, tenant: str) -> Answer:
+    person = await the_person(transaction, name, tenant)
+    answer = await _answer(transaction, [person], "")
+    return Answer(_document(person, await _holders(transaction)), answer.shown)
+
+
+async def _answer(transaction: Transaction, found: Sequence[people.Person], none: str) -> Answer:
+    holders = await _holders(transaction)
+    rows = [
+        (
+            person.name,
+            person.tenant,
+            "\n".join(_numbers(person)),
+            styled("disabled")
+            if person.disabled_at
+            else "on call"
+            if _holds(person, holders)
+            else "",
+        )
+        for person in found
+    ]
+    return Answer(
+        [_document(person, holders) for person in found],
+        [table(["USER", "TENANT", "SMS", ""], rows) if rows else none],
+    )
+
+
+async def _holders(transaction: Transaction) -> set[tuple[str, str | None]]:
+    return {(each.tenant, each.person) for each in await people.on_call(transaction)}
+
+
+def _holds(person: people.Person, holders: set[tuple[str, str | None]]) -> bool:
+    return (person.tenant, person.name) in holders
+
+
+def _document(person: people.Person, holders: set[tuple[str, str | None]]) -> dict[str, object]:
+    return {
+        "id": person.id,
+        "name": person.name,
+        "tenant": person.tenant,
+        "contacts": [{"method": method, "address": address} for method, address in person.contacts],
+        "on_call": _holds(person, holders),
+        "disabled_at": person.disabled_at,
+    }
+
+
+def _contacts(numbers: Sequence[str]) -> list[tuple[str, str]]:
+    return [("sms", number) for number in dict.fromkeys(numbers)]
+
+
+def _numbers(person: people.Person) -> list[str]:
+    return [address for method, address in person.contacts if method == "sms"]

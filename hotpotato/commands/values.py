@@ -1,0 +1,93 @@
+"""What people type, checked: names, phone numbers, time zones. What is bad is refused."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+import zoneinfo
+from typing import TYPE_CHECKING, Any
+
+import click
+import phonenumbers
+
+from hotpotato.commands.output import Refused, listed
+
+_LONGEST_NAME = 200
+
+_WHY_IMPOSSIBLE = {
+    phonenumbers.ValidationResult.TOO_SHORT: "it is too short for its country",
+    phonenumbers.ValidationResult.TOO_LONG: "it is too long for its country",
+    phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "it lacks its area code",
+    phonenumbers.ValidationResult.INVALID_COUNTRY_CODE: "no country has this code",
+}
+
+
+if TYPE_CHECKING:
+    _Text = click.ParamType[str]
+else:
+    _Text = click.ParamType  # is generic only since click 8.3
+
+
+class Name(_Text):
+    """A tenant's, a user's or a server's name: one line of text that can be printed."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See the class."""
+        text = unicodedata.normalize("NFC", str(value)).strip()
+        if not text:
+            raise Refused("a name can't be empty")
+        if not text.isprintable():
+            raise Refused(f"{text!a} is no name: it has characters that can't be printed")
+        if len(text) > _LONGEST_NAME:
+            raise Refused(f"a name has at most {_LONGEST_NAME} characters, this one {len(text)}")
+        return text
+
+
+class PhoneNumber(_Text):
+    """A phone number with its country's code, however it is grouped; E.164 comes out."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See the class."""
+        try:
+            number = phonenumbers.parse(str(value), None)
+        except phonenumbers.NumberParseException as error:
+            raise Refused(
+                f"{value!a} is no phone number that can be reached from everywhere: write it with"
+                " + and the country's code, like +64211234567"
+            ) from error
+        if number.extension:
+            raise Refused(f"{value!a} has an extension, and no SMS can be sent to one")
+        verdict = phonenumbers.is_possible_number_with_reason(number)
+        if verdict != phonenumbers.ValidationResult.IS_POSSIBLE:
+            why = _WHY_IMPOSSIBLE.get(verdict, "its country has none of this length")
+            raise Refused(f"{value!a} can't be a phone number: {why}")
+        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+class TimeZone(_Text):
+    """A time zone of the IANA database, like Pacific/Auckland."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See the class."""
+        known = zoneinfo.available_timezones()
+        if value in known:
+            return str(value)
+        by_lower = {name.lower(): name for name in known}
+        near = difflib.get_close_matches(str(value).lower(), by_lower, n=3, cutoff=0.7)
+        expected = "expected one like Pacific/Auckland or UTC"
+        if near:
+            expected = f"did you mean {listed([by_lower[name] for name in near], how='or')}?"
+        raise Refused(f"there is no time zone {value!a}: {expected}")
+
+
+NAME = Name()
+PHONE_NUMBER = PhoneNumber()
+TIME_ZONE = TimeZone()
+NUMBER = click.IntRange(1, 2**63 - 1)
+"""The id of something in the database."""

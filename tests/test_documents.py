@@ -1,0 +1,103 @@
+"""What the documents and the examples in etc/ say is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from hotpotato import settings
+from hotpotato.commands import cli
+from hotpotato.senders.registry import Registry
+
+CHECKOUT = Path(__file__).parents[1]
+DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+OURS = [document for document in DOCUMENTS if document.name != "rotas.md"]
+
+
+def commands_shown() -> Iterator[tuple[str, str]]:
+    """Every `hotpotato …` of a code block, and those in a line that are whole commands."""
+    for document in OURS:
+        text = document.read_text()
+        blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+        shown = re.findall(r"^(?:sudo -u hotpotato )?hotpotato (.*?)(?:  +#.*)?$", blocks, re.M)
+        shown += re.findall(r"`(?:sudo -u hotpotato )?hotpotato ([^`]+)`", text)
+        for line in shown:
+            yield document.name, line
+
+
+def every_command(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        if isinstance(command, click.Group):
+            yield from every_command(command)
+        else:
+            yield command
+
+
+@pytest.mark.parametrize(("document", "line"), sorted(set(commands_shown())))
+def test_the_commands_that_documents_show_are_understood(
+    document: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names, options and what is typed; nothing is run. A sentence may leave arguments out."""
+    for command in every_command(cli):
+        monkeypatch.setattr(command, "callback", None)
+    arguments = [
+        word.replace("ID", "1").replace("+…", "+64211234567") for word in shlex.split(line)
+    ]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0 or "Missing argument" in result.output, f"{document}: {line}"
+
+
+def test_documents_link_to_files_that_are_there() -> None:
+    for document in OURS:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def example(tmp_path: Path, *, everything: bool) -> settings.Settings:
+    """The example configuration, with secrets that are there; with `everything`, every key."""
+    text = (CHECKOUT / "etc/hotpotato.toml").read_text()
+    for secret in set(re.findall(r"/etc/hotpotato/([a-z-]+\.secret)", text)):
+        (tmp_path / secret).write_text("hunter2\n")
+    text = text.replace("/etc/hotpotato/", f"{tmp_path}/")
+    if everything:
+        text = re.sub(r"^# ([a-z_]+ = )", r"\1", text, flags=re.MULTILINE)
+        text = re.sub(r"^embedded = .*$", "", text, flags=re.MULTILINE)
+    path = tmp_path / "hotpotato.toml"
+    path.write_text(text)
+    return settings.load(path)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_the_example_configuration_is_understood(tmp_path: Path, everything: bool) -> None:
+    """As it stands, and with everything that is commented out."""
+    configured = example(tmp_path, everything=everything)
+    plugins = Registry.discover().plugins
+    for sender in configured.senders:
+        settings.section(
+            configured.path,
+            f"senders.{sender.name}",
+            sender.options,
+            plugins[sender.plugin].settings,
+        )
+
+
+def test_what_is_commented_out_of_the_example_is_the_default(tmp_path: Path) -> None:
+    plain = example(tmp_path, everything=False)
+    every = example(tmp_path, everything=True)
+    assert every.api == plain.api
+    assert every.watchdog == plain.watchdog
+    assert every.database.connections == plain.database.connections
+    (one,), (other,) = plain.senders, every.senders
+    assert (one.plugin, one.concurrency, one.deadline, one.segments) == (
+        other.plugin,
+        other.concurrency,
+        other.deadline,
+        other.segments,
+    )
