@@ -62,7 +62,8 @@ class Telemetry:
         self._incoming.labels(sender, kind).inc()
 
     def counted(self, counts: Mapping[str, float]) -> None:
-        """Show what the database counted."""
+        """Show what the database counted now, and nothing that it counted before."""
+        self._state.clear()
         for what, value in counts.items():
             self._state.labels(what).set(value)
 

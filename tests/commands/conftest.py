@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tomllib
@@ -19,6 +18,14 @@ from tests.world import World
 
 CHECKOUT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "hotpotato.commands"]
+
+# Tests that run in the background ignore Ctrl-C, and what they start would inherit that.
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from hotpotato.commands import main
+main()
+"""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,11 +96,6 @@ def surroundings() -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("HOTPOTATO")},
         "PYTHONPATH": str(CHECKOUT),
     }
-
-
-def interruptible() -> None:
-    """Let Ctrl-C reach a command also where the tests themselves run in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def write_config(path: Path, url: str, sections: str = "") -> Path:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.commands.conftest import PROGRAM, interruptible, surroundings
+from tests.commands.conftest import INTERRUPTIBLE, PROGRAM, surroundings
 
 pytestmark = pytest.mark.slow
 
@@ -50,13 +50,12 @@ class Demo:
         self.out = ""
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            [*PROGRAM, "demo", *options],
+            [sys.executable, "-c", INTERRUPTIBLE, "demo", *options],
             cwd=directory,
             env=surroundings(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            preexec_fn=interruptible,
             encoding="utf-8",
         )
         self._reader = threading.Thread(target=self._read)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from tests.commands.conftest import (
-    PROGRAM,
-    Command,
-    Done,
-    configured_for,
-    interruptible,
-    surroundings,
-)
+from tests.commands.conftest import INTERRUPTIBLE, Command, Done, configured_for, surroundings
 from tests.world import ANNA, World, until
 
 IMPATIENT = """
@@ -169,10 +163,9 @@ def test_send_test_withdraws_what_no_daemon_takes(acme: Command) -> None:
 
 def test_send_test_withdraws_the_message_on_ctrl_c(acme: Command) -> None:
     process = subprocess.Popen(
-        [*PROGRAM, "--config", str(acme.config), "send-test", "Anna"],
+        [sys.executable, "-c", INTERRUPTIBLE, "--config", str(acme.config), "send-test", "Anna"],
         stdout=subprocess.PIPE,
         env=surroundings(),
-        preexec_fn=interruptible,
         encoding="utf-8",
     )
     assert process.stdout is not None
