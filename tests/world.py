@@ -32,6 +32,7 @@ from hotpotato.sandbox import Gateway
 from hotpotato.senders.registry import Registry
 from hotpotato.store import people, schema, servers
 from hotpotato.store.database import Database
+from hotpotato.testing.database import server_url
 
 START = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 """When every test begins: three in the morning in Auckland."""
@@ -143,7 +144,7 @@ class World:
             self.thaw(self.daemons.index(daemon))
         for daemon in self.daemons:
             if self.virtual and any(lane.under_way for lane in daemon.lanes):
-                self._clocks[daemon].advance(60)
+                self._clocks[daemon].advance(1000)
         while self.daemons:
             await self.stop_daemon()
         await self._pool.closeCachedConnections()
@@ -199,6 +200,7 @@ class World:
         self.ports.pop(index)
         daemon = self.daemons.pop(index)
         del self._clocks[daemon]
+        self._frozen.pop(daemon, None)
         self._call_back()
         return daemon
 
@@ -209,8 +211,7 @@ class World:
 
     async def database_away(self) -> None:
         """Take the database away from the daemons, and only from them."""
-        name = self._connection.info.dbname
-        self.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self._allow_connections(False)
         self.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -222,12 +223,20 @@ class World:
 
     async def database_back(self) -> None:
         """Give it back."""
-        name = self._connection.info.dbname
-        self.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        self._allow_connections(True)
         await until(
             lambda: all(daemon.database.available for daemon in self.daemons),
             "the daemons to notice",
         )
+
+    def _allow_connections(self, allowed: bool) -> None:
+        # From another database: PostgreSQL won't do it to the one that asks.
+        administrator = psycopg2.connect(server_url())
+        administrator.autocommit = True
+        with administrator.cursor() as cursor:
+            name = self._connection.info.dbname
+            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")
+        administrator.close()
 
     def settings(self, **changes: Any) -> settings.Settings:
         """The configuration of a daemon; `changes` replace whole sections."""
@@ -386,15 +395,19 @@ class World:
         running = [daemon for daemon in self.daemons if daemon not in self._frozen]
         if not any(daemon.ready and daemon.database.available for daemon in running):
             return []
+        lanes = [lane for daemon in running for lane in daemon.lanes]
+        free = [lane._lane for lane in lanes if lane.under_way < lane._lane.concurrency]
         rows = self.sql(
             """
             SELECT (SELECT count(*) FROM alert WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM announcement WHERE due_at <= hotpotato_now()),
-                   (SELECT count(*) FROM message WHERE due_at <= hotpotato_now()),
+                   (SELECT count(*) FROM message
+                     WHERE due_at <= hotpotato_now() AND method = ANY(%s)),
                    (SELECT count(*) FROM reply WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM server
                      WHERE silent_since IS NOT NULL AND silent_after > hotpotato_now())
-            """
+            """,
+            [method for lane in free for method in lane.methods],
         )
         names = ("alert", "announcement", "message", "reply", "silence")
         return [name for name, count in zip(names, rows[0], strict=True) if count]

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
@@ -73,10 +73,12 @@ class Intake:
         known = None if key is None else await self._keys.remembered(keys.key_digest(key))
         if key is None or known is None:
             raise _wrong_key(key, status)
-        cleaned = intake.clean(raw, ZoneInfo(known.timezone))
+        zone, trouble = _zone(known.timezone)
+        cleaned = intake.clean(raw, zone)
         if cleaned.fields is None:
             raise await self._unreadable(key, request.body, cleaned.refused or "unusable")
-        incoming = _incoming(key, known.id, cleaned.fields, cleaned.remarks, request)
+        remarks = (*cleaned.remarks, *trouble)
+        incoming = _incoming(key, known.id, cleaned.fields, remarks, request)
         stored = await self._ingest.add(incoming)
         if isinstance(stored, UnknownKey):
             raise _wrong_key(key, status)
@@ -131,6 +133,14 @@ def _wrong_key(key: str | None, status: int) -> Refused:
     if key is None:
         return Refused(status, "an API key is missing or malformed", headers)
     return Refused(status, "this API key is not known", headers)
+
+
+def _zone(name: str) -> tuple[ZoneInfo, tuple[str, ...]]:
+    """A time zone; or UTC and what to say, where this host has no such zone in its tables."""
+    try:
+        return ZoneInfo(name), ()
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC"), (f"time zone {name} is not known here, UTC used",)
 
 
 def _incoming(

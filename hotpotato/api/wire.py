@@ -119,6 +119,9 @@ class Site(server.Site):
     def log(self, request: object) -> None:
         """Keep no access log: requests are counted, and the log is for events."""
 
+    def _updateLogDateTime(self) -> None:
+        """Keep no clock for it either: it would tick every second."""
+
 
 def normal(target: bytes) -> bytes:
     """A request's target in its one normal form, in which routes are written.

@@ -248,6 +248,18 @@ async def test_a_database_that_goes_away_and_comes_back(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_overload_is_503_and_asks_for_another_try(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More notifications wait for the database than can be kept waiting."""
+    groups: Any = shared.daemons[0].intake._ingest._groups
+    monkeypatch.setattr(groups, "_most_waiting", 0)
+    response = await shared.post(SEND, {"hostname": "db1", "state": "DOWN"})
+    assert is_error(response, 503)
+    assert int(response.headers["retry-after"]) > 0
+
+
+@pytest_twisted.ensureDeferred
 async def test_unknown_addresses_and_methods_are_told_as_ever(lonely: World) -> None:
     assert is_error(await lonely.request("GET", "/nonsense"), 404)
     assert is_error(await lonely.request("GET", SEND), 405)

@@ -908,6 +908,17 @@ async def test_a_time_without_an_offset_is_in_the_servers_zone_or_else_its_tenan
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_page_is_not_refused_for_a_zone_that_this_host_does_not_know(
+    shared: World,
+) -> None:
+    key = await shared.add_server_now("on Mars")
+    shared.sql("UPDATE server SET timezone = 'Mars/Olympus' WHERE name = 'on Mars'")
+    answer = await taken(shared, key, timestamp="2026-11-23 12:00:00")
+    assert answer["message"] == "time zone Mars/Olympus is not known here, UTC used"
+    assert answer["data"]["timestamp"] == "2026-11-23 12:00:00.000000"
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_senders_clock_orders_and_expires_nothing(shared: World) -> None:
     host = a_host()
     future = (START + timedelta(days=3000)).isoformat()
