@@ -24,7 +24,7 @@ run: $(READY)
 	@$(BIN)/hotpotato demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check

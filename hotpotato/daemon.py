@@ -178,10 +178,11 @@ class Daemon:
         """Wait for the database and a schema that fits, then begin with the duties."""
         told: type[Exception] | None = None
         while (misfit := await self._misfit()) is not None:
-            self._trouble = str(misfit)
-            if told is not type(misfit):
-                told = type(misfit)
-                self._log.error("waiting: {trouble}", trouble=self._trouble)
+            self._trouble = _for_clients(misfit)
+            # That the database is away, and why, is said by its pool.
+            if told is not type(misfit) and not isinstance(misfit, Unavailable):
+                self._log.error("waiting: {why}", why=str(misfit))
+            told = type(misfit)
             await deferLater(self._reactor, LOOK_AGAIN if self.database.available else LOOK_SOON)
         self.database.listen(self._heard)
         for lane in self.lanes:
@@ -197,10 +198,8 @@ class Daemon:
             await schema.check(self.database)
         except schema.SchemaMismatch as mismatch:
             return mismatch
-        except Unavailable as error:
-            return Unavailable(f"the database is away: {error}")
         except DatabaseError as error:
-            return DatabaseError(f"the schema cannot be looked at: {error}")
+            return error
         return None
 
     def _begun_for_nothing(self, failure: Failure) -> None:
@@ -277,6 +276,15 @@ def _connections(reactor: Any) -> HTTPConnectionPool:
     pool.maxPersistentPerHost = 64
     pool.cachedConnectionTimeout = _KEPT_ALIVE  # type: ignore[assignment]
     return pool
+
+
+def _for_clients(misfit: Exception) -> str:
+    """What anybody may hear of it: not the hosts and accounts that a database's errors name."""
+    if isinstance(misfit, schema.SchemaMismatch):
+        return str(misfit)
+    if isinstance(misfit, Unavailable):
+        return "the database is away; repeat it with the same Idempotency-Key"
+    return "the schema can't be looked at; the log says why"
 
 
 async def _all(stops: Sequence[Coroutine[Deferred[Any], Any, None]]) -> None:

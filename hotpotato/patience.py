@@ -7,12 +7,9 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
-
-_log = Logger()
 
 
 def within(
@@ -31,10 +28,7 @@ def within(
             timer.cancel()
         # First, since what is cancelled may bring its result in that moment.
         answer.errback(why)
-        try:
-            running.cancel()
-        except Exception:
-            _log.failure("what took too long can't be cancelled")
+        running.cancel()
 
     def finished(result: T | Failure) -> None:
         if not answer.called:

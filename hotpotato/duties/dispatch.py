@@ -98,7 +98,7 @@ class Dispatch:
     async def stop(self) -> None:
         """Wait for the attempts under way, each of which ends within its deadline.
 
-        Cancelled, it cancels them: their outcome is unknown then.
+        Cancelled, it cancels them; whoever runs next takes them over.
         """
         self._stopping = True
         try:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.logger import Logger
+
+from hotpotato.duties.loop import STEP_ASIDE
 from hotpotato.rules import escalation, keys
 from hotpotato.store import alerts
-from hotpotato.store.database import Database, Transaction
+from hotpotato.store.database import Database, Transaction, Unavailable
 from hotpotato.vocabulary import AlertStatus, MessageKind
 
 AT_ONCE = 500
@@ -22,20 +25,41 @@ class Escalation:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._log = Logger()
+        self._most = AT_ONCE
+        self._due: Sequence[alerts.Due] = ()
 
     async def turn(self) -> float | None:
-        """Decide about what is due. Returns the seconds until the next is."""
-        return await self._database.transaction(_work)
+        """Decide about what is due. Returns the seconds until the next is.
 
+        Should one alert be such that nothing can be decided about it, all are taken one by one, and
+        that one is passed over for a while: nobody else's page waits for it.
+        """
+        try:
+            seconds = await self._database.transaction(self._work)
+        except Unavailable:
+            raise
+        except Exception:
+            self._log.failure("{count} alerts could not be decided about", count=len(self._due))
+            if self._most == 1:
+                await self._database.transaction(self._step_aside)
+            self._most = 1
+            return 0
+        if not self._due:
+            self._most = AT_ONCE
+        return seconds
 
-async def _work(transaction: Transaction) -> float | None:
-    due = await alerts.claim(transaction, AT_ONCE)
-    if not due:
-        return await alerts.next_due(transaction)
-    steps = [_step(one) for one in due]
-    await _give_codes(transaction, steps)
-    await alerts.settle(transaction, steps)
-    return 0
+    async def _work(self, transaction: Transaction) -> float | None:
+        self._due = await alerts.claim(transaction, self._most)
+        if not self._due:
+            return await alerts.next_due(transaction)
+        steps = [_step(one) for one in self._due]
+        await _give_codes(transaction, steps)
+        await alerts.settle(transaction, steps)
+        return 0
+
+    async def _step_aside(self, transaction: Transaction) -> None:
+        await alerts.postpone(transaction, self._due, STEP_ASIDE)
 
 
 async def _give_codes(transaction: Transaction, steps: Sequence[alerts.Step]) -> None:

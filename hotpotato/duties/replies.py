@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
+from hotpotato.duties.loop import STEP_ASIDE
 from hotpotato.rules import replies as rules
 from hotpotato.rules import text
 from hotpotato.store import alerts, messages, replies
-from hotpotato.store.database import Database, Transaction
+from hotpotato.store.database import Database, Transaction, Unavailable
 from hotpotato.vocabulary import AlertStatus, MessageKind
 
 CONFIRMATION_SEGMENTS = 2
@@ -19,18 +20,32 @@ class Replies:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._log = Logger()
+        self._judging = 0
 
     async def turn(self) -> float | None:
-        """Judge one reply. Returns the seconds until the next is to be judged."""
-        return await self._database.transaction(self._work)
+        """Judge one reply. Returns the seconds until the next is to be judged.
+
+        Should one be such that it can't be judged, it is passed over for a while.
+        """
+        try:
+            return await self._database.transaction(self._work)
+        except Unavailable:
+            raise
+        except Exception:
+            self._log.failure("reply {reply_id} could not be judged", reply_id=self._judging)
+            await self._database.transaction(self._step_aside)
+            return 0
 
     async def _work(self, transaction: Transaction) -> float | None:
-        # One at a time: a reply that can't be judged does not take others along.
-        due = await replies.claim(transaction, 1)
-        if not due:
+        due = await replies.claim(transaction)
+        if due is None:
             return await replies.next_due(transaction)
-        await self._judge(transaction, due[0])
+        self._judging = due.id
+        await self._judge(transaction, due)
         return 0
+
+    async def _step_aside(self, transaction: Transaction) -> None:
+        await replies.postpone(transaction, self._judging, STEP_ASIDE)
 
     async def _judge(self, transaction: Transaction, reply: replies.DueReply) -> None:
         phones = await replies.phones(transaction, reply.address)

@@ -135,14 +135,12 @@ SELECT message.alert_id, CASE WHEN message.alert_id IS NULL THEN message.notific
 
 
 async def claim(transaction: Transaction, most: int) -> list[Due]:
-    """The alerts and announcements that are due, the oldest first, at most `most` of each.
+    """The alerts that are due, the oldest first, then the announcements, at most `most` in all.
 
     They are locked until the transaction ends; what another daemon has locked is passed over.
     """
-    rows = [
-        *await transaction.rows(_DUE_ALERTS, [most]),
-        *await transaction.rows(_DUE_ANNOUNCEMENTS, [most]),
-    ]
+    rows = await transaction.rows(_DUE_ALERTS, [most])
+    rows += await transaction.rows(_DUE_ANNOUNCEMENTS, [most - len(rows)])
     if not rows:
         return []
     due = [_struct(Due, (*row, None, {}, ())) for row in rows]
@@ -305,6 +303,21 @@ async def give_codes(transaction: Transaction, wanted: Sequence[tuple[int, int, 
         [list(column) for column in zip(*wanted, strict=True)],
     )
     return {alert_id for (alert_id,) in rows}
+
+
+async def postpone(transaction: Transaction, due: Iterable[Due], seconds: float) -> None:
+    """Look at these no sooner than in so many seconds."""
+    for one in due:
+        table, key, value = (
+            ("announcement", "notification_id", one.notification_id)
+            if one.alert_id is None
+            else ("alert", "id", one.alert_id)
+        )
+        await transaction.execute(
+            f"UPDATE {table} SET due_at = hotpotato_now() + make_interval(secs => %s)"  # noqa: S608
+            f" WHERE {key} = %s AND due_at IS NOT NULL",
+            [seconds, value],
+        )
 
 
 async def next_due(transaction: Transaction) -> float | None:

@@ -24,7 +24,6 @@ class DueReply(msgspec.Struct, frozen=True, kw_only=True):
     """A reply that waits to be judged, under lock."""
 
     id: int
-    sender: str
     address: str | None
     content: str
     encoding: str | None
@@ -72,17 +71,26 @@ async def store(database: Database, reply: Reply) -> bool:
     return bool(rows[0][0])
 
 
-async def claim(transaction: Transaction, most: int) -> list[DueReply]:
-    """The replies that wait to be judged, the oldest first, under lock."""
+async def claim(transaction: Transaction) -> DueReply | None:
+    """The oldest reply that waits to be judged, under lock; None without any."""
     rows = await transaction.rows(
         """
-        SELECT id, sender, address, content, encoding FROM reply
-         WHERE due_at <= hotpotato_now() ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED
-        """,
-        [most],
+        SELECT id, address, content, encoding FROM reply
+         WHERE due_at <= hotpotato_now() ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+        """
     )
-    fields = DueReply.__struct_fields__
-    return [DueReply(**dict(zip(fields, row, strict=True))) for row in rows]
+    return DueReply(**dict(zip(DueReply.__struct_fields__, rows[0], strict=True))) if rows else None
+
+
+async def postpone(transaction: Transaction, reply_id: int, seconds: float) -> None:
+    """Judge a reply no sooner than in so many seconds."""
+    await transaction.execute(
+        """
+        UPDATE reply SET due_at = hotpotato_now() + make_interval(secs => %s)
+         WHERE id = %s AND due_at IS NOT NULL
+        """,
+        [seconds, reply_id],
+    )
 
 
 async def phones(transaction: Transaction, address: str | None) -> list[Phone]:

@@ -7,6 +7,7 @@ refuses only a schema that is older than it needs, or one that has left it behin
 
 from __future__ import annotations
 
+import functools
 import re
 from importlib import resources
 
@@ -34,6 +35,7 @@ class Migration(msgspec.Struct, frozen=True):
     sql: str
 
 
+@functools.cache
 def migrations() -> tuple[Migration, ...]:
     """The migrations that came with this program, in order."""
     files = resources.files("hotpotato.store").joinpath("migrations").iterdir()
