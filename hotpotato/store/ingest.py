@@ -2,8 +2,8 @@
 
 The group's query string holds three statements, so that each sees a fresh snapshot:
 
-1. advisory locks on everything the group touches, in order, so that two daemons never race on one alert
-   or one Idempotency-Key and never deadlock;
+1. advisory locks on everything the group touches, in order, so that two daemons never race on one
+   alert or one Idempotency-Key and never deadlock;
 2. the open alerts of the group, locked, so that an acknowledgement in the same moment is seen;
 3. the ingest.
 """
@@ -26,8 +26,9 @@ from hotpotato.vocabulary import Effect, Fields
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     """One notification, cleaned and judged, on its way to disk.
 
-    `subject` is the digest of what its alert is about. `content` is the digest of what it says; `idempotency`
-    the request's Idempotency-Key. `original` is the request as it came, where cleaning changed it.
+    `subject` is the digest of what its alert is about. `content` is the digest of what it says;
+    `idempotency` the request's Idempotency-Key. `original` is the request as it came, where
+    cleaning changed it.
     """
 
     key_digest: bytes
@@ -73,7 +74,7 @@ class Ingest:
     def add(self, incoming: Incoming) -> Deferred[Stored | UnknownKey]:
         """Fires when the notification is committed; fails with Unavailable when that can't be told.
 
-        Fails with StatementRefused for what PostgreSQL won't store, which would be a defect of ours.
+        Fails with StatementRefused for what PostgreSQL won't store, which would be our defect.
         """
         return self._groups.add(incoming)
 

@@ -40,9 +40,11 @@ RECOVERED_WITHIN = 60.0
 """Seconds, far more than the 20 of a lease and an unknown outcome: the machine may be busy."""
 
 # Tests in a container run as root, where nobody else may be able to read the checkout, and the
-# service refuses root. Apart from that refusal it is twistd as it is installed.
+# service refuses root. Apart from that refusal it is twistd as it is installed. Standard input ends
+# with the test run, however that dies, and the process with it.
 TWISTD = """
-import os, sys
+import os, sys, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
 os.geteuid = lambda: 65534
 sys.argv[0] = "twistd"
 from twisted.scripts.twistd import run
@@ -67,7 +69,7 @@ class Process:
         with self._log.open("ab") as log:
             self._running = subprocess.Popen(
                 [*program, "--config", str(config)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=directory,
@@ -89,7 +91,7 @@ class Process:
     def end(self) -> None:
         """Leave nothing running, whatever the test came to."""
         self._running.kill()
-        self._running.wait()
+        self._running.communicate()
 
 
 class Site:

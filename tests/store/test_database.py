@@ -327,7 +327,7 @@ async def test_a_statement_too_is_repeated_but_not_for_ever(
     ]
 
 
-# ------------------------------------------------------------------ cancelled by an impatient client
+# ----------------------------------------------------------------- cancelled by an impatient client
 
 
 @pytest_twisted.ensureDeferred

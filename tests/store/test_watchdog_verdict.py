@@ -1,4 +1,4 @@
-"""The watchdog's verdict: any pattern of heartbeats and own outages, no false alarm and none missed.
+"""The watchdog's verdict: whatever the heartbeats and our outages, no false alarm, none missed.
 
 The real statements run on a real PostgreSQL; only the way to it is a plain connection, so that
 Hypothesis can play many nights.
