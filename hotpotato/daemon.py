@@ -204,7 +204,7 @@ class Daemon:
 
     def _begun_for_nothing(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
-            self._trouble = f"the start failed: {failure.getErrorMessage()}"
+            self._trouble = "the daemon could not start, its log says why"
             self._log.failure("the start failed", failure)
 
     def _heard(self, duties: frozenset[str] | None) -> None:

@@ -69,10 +69,12 @@ async def apply(transaction: Transaction, receipt: messages.Receipt) -> None:
     (message,) = await messages.lock(transaction, [attempt.message_id])
     attempt = next(known for known in message.attempts if known.id == attempt.id)
     progress = delivery.advanced(attempt.progress, receipt.progress)
-    if attempt.outcome is Outcome.ACCEPTED and progress is attempt.progress:
-        return
     # A receipt says that the provider has it, whatever we know of the answer to the send.
     await messages.accepted_by_receipt(transaction, attempt.id, receipt.provider_id)
+    if attempt.provider_id is None:
+        # By the id that is known only now, others may have been meant that came before.
+        for _, said in await messages.early_receipts(transaction, [attempt.id]):
+            progress = delivery.advanced(progress, said)
     await messages.set_progress(transaction, [(attempt.id, progress)])
     standing = _standing(message, attempt.id, progress)
     if standing.status is not message.status:

@@ -8,11 +8,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_twisted
+from hypothesis import settings
 from twisted.logger import LogEvent
 
 from hotpotato.testing.database import drop_database, fresh_database
 from tests.leftovers import nothing_left
 from tests.world import World, migrated
+
+# How long an example takes says something about the machine, nothing about us.
+settings.register_profile("hotpotato", deadline=None)
+settings.load_profile("hotpotato")
 
 SHARED = {"shared", "cluster"}
 """Fixtures that live longer than a test, and may open and close things while it runs."""

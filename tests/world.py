@@ -47,7 +47,7 @@ _NO_HINT = 0.05
 # A daemon asks for its database this often; a tenth of a second in every test adds up.
 daemon_module.LOOK_SOON = 0.01
 
-_VIRTUAL_NOW = """
+VIRTUAL_NOW = """
 CREATE TABLE test_clock (now timestamptz NOT NULL);
 INSERT INTO test_clock VALUES ('2026-11-23 14:00:00+00');
 CREATE OR REPLACE FUNCTION hotpotato_now() RETURNS timestamptz
@@ -105,7 +105,7 @@ class World:
         self._connection = psycopg2.connect(self.database_url)
         self._connection.autocommit = True
         if virtual:
-            self.sql(_VIRTUAL_NOW)
+            self.sql(VIRTUAL_NOW)
         self._pool = HTTPConnectionPool(reactor)
         self.http = HTTPClient(Agent(reactor, pool=self._pool))
         self.gateway = Gateway(

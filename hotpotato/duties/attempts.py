@@ -50,7 +50,7 @@ async def settle(transaction: Transaction, sender: str, group: Sequence[messages
     locked = {m.id: m for m in await messages.lock(transaction, {s.message_id for s in group})}
     await messages.record(transaction, group)
     known = {a.id: a.progress for message in locked.values() for a in message.attempts}
-    said = await messages.early_receipts(transaction, group)
+    said = await messages.early_receipts(transaction, [settled.attempt_id for settled in group])
     for attempt_id, progress in said:
         known[attempt_id] = delivery.advanced(known[attempt_id], progress)
     await messages.set_progress(transaction, [(one, known[one]) for one in {i for i, _ in said}])

@@ -22,7 +22,7 @@ class Watchdog:
         self._clock = clock
         self._interval = interval
         self._log = Logger()
-        self._loop = LoopingCall(self._look)
+        self._loop = LoopingCall(self._turn)
         self._loop.clock = clock
         self._looking: Deferred[None] | None = None
         self.finished_at: float | None = None
@@ -42,7 +42,13 @@ class Watchdog:
         """Look now: a silent server has just been heard."""
         if self._loop.running and self.asleep:
             self._loop.reset()
-            self._look()
+            self._turn()
+
+    async def look(self) -> heartbeats.Verdicts:
+        """Look once: who is silent, who is heard again."""
+        return await self._database.transaction(
+            lambda transaction: heartbeats.look(transaction, self._interval)
+        )
 
     @property
     def asleep(self) -> bool:
@@ -54,7 +60,7 @@ class Watchdog:
         allowed = max(allowed, 2 * self._interval)
         return self.finished_at is None or self._clock.seconds() - self.finished_at > allowed
 
-    def _look(self) -> Deferred[None]:
+    def _turn(self) -> Deferred[None]:
         """Look, unless a look is under way; fires when it is over and never fails.
 
         A LoopingCall would die of a failure for good.
@@ -71,9 +77,7 @@ class Watchdog:
 
     async def _guarded(self) -> None:
         try:
-            verdicts = await self._database.transaction(
-                lambda transaction: heartbeats.look(transaction, self._interval)
-            )
+            verdicts = await self.look()
         except Unavailable as error:
             self._log.debug("watchdog: database unavailable: {why}", why=str(error))
         except Exception:

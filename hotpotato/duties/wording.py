@@ -19,7 +19,7 @@ def words(message: DueMessage, segments: int) -> str:
     if message.text is not None:
         return message.text
     about = message.about
-    assert about is not None, "the schema has a text for every message without a notification"
+    assert about is not None, "who queues a message gives it words, or what has them"
     try:
         return _found(message, about, segments)
     except Exception:

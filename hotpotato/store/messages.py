@@ -267,11 +267,11 @@ async def lock(transaction: Transaction, messages: Iterable[int]) -> list[Locked
 
 def overwrites(outcome: Outcome, known: Outcome | None) -> bool:
     """Whether an outcome may be written where `known` stands: the rule of `record`."""
-    return known is None or (known is Outcome.UNKNOWN and outcome is Outcome.ACCEPTED)
+    return known is None or outcome is Outcome.ACCEPTED
 
 
 async def record(transaction: Transaction, settled: Sequence[Settled]) -> None:
-    """Write outcomes into attempts that have none, and «accepted» over «unknown»."""
+    """Write outcomes into attempts that have none, and «accepted» over any, with its id."""
     await transaction.execute(
         """
         UPDATE attempt
@@ -281,17 +281,16 @@ async def record(transaction: Transaction, settled: Sequence[Settled]) -> None:
           FROM json_to_recordset(%s) AS given(
                    attempt_id bigint, outcome text, provider_id text, why text)
          WHERE attempt.id = given.attempt_id
-           AND (attempt.outcome IS NULL
-                OR attempt.outcome = 'unknown' AND given.outcome = 'accepted')
+           AND (attempt.outcome IS NULL OR given.outcome = 'accepted')
         """,
         [_json(settled)],
     )
 
 
 async def early_receipts(
-    transaction: Transaction, settled: Sequence[Settled]
+    transaction: Transaction, attempts: Sequence[int]
 ) -> list[tuple[int, Progress]]:
-    """What receipts that came before the provider's answer say of these attempts."""
+    """What receipts that came before the provider's id was known say of these attempts."""
     rows = await transaction.rows(
         """
         SELECT attempt.id, receipt.progress
@@ -301,7 +300,7 @@ async def early_receipts(
            -- A provider may use its ids again one day.
            AND receipt.received_at >= attempt.started_at - interval '1 minute'
         """,
-        [[given.attempt_id for given in settled]],
+        [list(attempts)],
     )
     return [(attempt_id, Progress(said)) for attempt_id, said in rows]
 

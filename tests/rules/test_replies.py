@@ -1,54 +1,51 @@
-"""What a person meant, and what keys and codes look like."""
+"""What a person meant by an SMS."""
 
 from __future__ import annotations
-
-from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotpotato.rules import keys
+from hotpotato.rules.keys import CODE_LETTERS
 from hotpotato.rules.replies import Acknowledge, NotUnderstood, understood
+
+codes = st.text(CODE_LETTERS, min_size=3, max_size=8)
+fillers = st.text(" \t\n.,:;!-–'\"()", max_size=4)
 
 
 @pytest.mark.parametrize(
     "content",
-    ["ack KWT", "ACK kwt", " Ack  Kwt. ", "ack:kwt", "ack, KWT!", "acknowledge kwt", "“ack KWT”"],
+    [
+        "ack KWT",
+        "ACK kwt",
+        "Ack: Kwt.",
+        "  ack\tkwt \n",
+        "acknowledge KWT",
+        "'ack kwt'",
+        "ack-kwt!",
+    ],
 )
-def test_case_spaces_and_punctuation_are_forgiven(content: str) -> None:
+def test_however_it_is_written(content: str) -> None:
     assert understood(content) == Acknowledge("KWT")
 
 
 @pytest.mark.parametrize(
-    "content", ["", "ack", "KWT", "ack KW", "ackKWT", "nack KWT", "ack KWT ABC", "back KWT", "ok"]
+    "content",
+    ["", "ack", "KWT", "ackKWT", "nack KWT", "ack K2T", "ack KW", "ack ABCDEFGHJ", "ack KWT ABC"],
 )
-def test_anything_else_acknowledges_nothing(content: str) -> None:
+def test_what_is_something_else(content: str) -> None:
     assert understood(content) == NotUnderstood()
 
 
+@given(code=codes, before=fillers, between=fillers.filter(bool), after=fillers)
+def test_case_spaces_and_punctuation_are_forgiven(
+    code: str, before: str, between: str, after: str
+) -> None:
+    for word in ("ack", "ACK", "Ack", "Acknowledge"):
+        content = f"{before}{word}{between}{code.swapcase()}{after}"
+        assert understood(content) == Acknowledge(code)
+
+
 @given(st.text())
-def test_no_text_breaks_the_reading(content: str) -> None:
-    meant = understood(content)
-    if isinstance(meant, Acknowledge):
-        assert "ack" in content.lower()
-        assert meant.code.isascii()
-
-
-@given(st.sampled_from("ABCEFGHJKMRTVWXYZ"), st.integers(0, 40))
-def test_codes_are_short_first_and_longer_as_they_get_scarce(letter: str, skip: int) -> None:
-    drawn = list(islice(keys.codes(lambda letters: letter), skip + 1))
-    lengths = [len(code) for code in drawn]
-    assert lengths == sorted(lengths)
-    assert lengths[0] == 3
-    assert max(lengths) <= 8
-
-
-def test_codes_have_no_letters_that_are_mistaken_for_others() -> None:
-    assert not set(keys.CODE_LETTERS) & set("ILOQUPNDS01")
-
-
-def test_a_reference_fits_what_a_provider_takes_and_is_not_guessed() -> None:
-    references = {keys.new_reference() for _ in range(100)}
-    assert len(references) == 100
-    assert all(len(one) <= 32 and one.isalnum() and one == one.lower() for one in references)
+def test_nothing_makes_it_raise(content: str) -> None:
+    assert isinstance(understood(content), Acknowledge | NotUnderstood)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from hotpotato.store.database.addresses import servers
 from hotpotato.store.database.connector import Connector
@@ -15,6 +16,7 @@ from hotpotato.store.database.errors import (
     StatementRefused,
     Unavailable,
 )
+from hotpotato.store.database.keeper import pauses
 from hotpotato.store.database.limits import Limits
 from hotpotato.store.database.link import Answer, Arguments, Link, Row
 from hotpotato.store.database.listener import Heard, Listener
@@ -111,7 +113,7 @@ class Database:
         it is committed. It is sent again after a serialization failure or a deadlock, three times
         in all.
         """
-        return _shielded(_repeated(lambda: self._statement(sql, args)))
+        return _shielded(self._repeated(lambda: self._statement(sql, args)))
 
     def transaction(
         self, work: Callable[[Transaction], Awaitable[T]], *, timeout: float | None = None
@@ -123,7 +125,7 @@ class Database:
         waited for, instead of `limits.statement`; for longer than that, it must lift PostgreSQL's
         own limits too.
         """
-        return _shielded(_repeated(lambda: self._transaction(work, timeout)))
+        return _shielded(self._repeated(lambda: self._transaction(work, timeout)))
 
     def listen(self, heard: Heard) -> None:
         """Call `heard` with the payloads of NOTIFY on the channel, for as long as we live.
@@ -134,6 +136,18 @@ class Database:
         listener = Listener(self._connector, self._reactor, self.limits, heard)
         self._listeners.append(listener)
         listener.start()
+
+    async def _repeated(self, once: Callable[[], Awaitable[T]]) -> T:
+        waits = pauses(self.limits)
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await once()
+            except StatementRefused as refused:
+                if not refused.worth_repeating:
+                    raise
+            # At once, it could take the lock that the other one waits for, and deadlock again.
+            await deferLater(self._reactor, next(waits))
+        return await once()
 
     async def _statement(self, sql: str, args: Arguments) -> list[Row]:
         link = await self._pool.borrow()
@@ -184,16 +198,6 @@ class Database:
             await link.execute("ROLLBACK", None, self.limits.ping)
         except DatabaseError:
             link.close()
-
-
-async def _repeated(once: Callable[[], Awaitable[T]]) -> T:
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return await once()
-        except StatementRefused as refused:
-            if not refused.worth_repeating:
-                raise
-    return await once()
 
 
 def _shielded(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
