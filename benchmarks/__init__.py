@@ -1,1 +1,1 @@
-"""How fast Hot Potato is, on this machine: `python -m benchmarks`. See README.md beside this file."""
+"""How fast Hot Potato is on this machine: `python -m benchmarks`. README.md here says more."""

@@ -1,24 +1,17 @@
-"""What is measured: rates, next to the rate of a bare Klein route, and the way to the gateway."""
+"""What is measured: rates, next to that of a bare Klein route, and the way to the gateway."""
 
 from __future__ import annotations
 
 import re
-import statistics
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import msgspec
 
-from benchmarks.load import Order, Outcome
-from benchmarks.stage import Round, Stage
+from benchmarks.load import PATIENCE, Count, Paced, Target
+from benchmarks.stage import Program, Round, Stage
 
 SEND = "/api/servers/v2/notifications/send"
-
-What = Literal["distinct alerts", "the same alert", "bare Klein route"]
-DISTINCT: What = "distinct alerts"
-SAME: What = "the same alert"
-ECHO: What = "bare Klein route"
 
 LAST_TEXTS = 30.0
 """Seconds for which the last texts are waited for."""
@@ -27,44 +20,33 @@ _HOST = re.compile(r"paced-\d{7}")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How long everything takes: rounds, seconds measured in a turn and before it, the paced run."""
+    """How long everything takes: turns of each side, seconds of one, and of the paced run."""
 
-    rounds: int = 3
-    seconds: float = 5.0
-    warm_up: float = 1.0
-    paced_seconds: float = 20.0
+    turns: int = 20
+    turn: float = 0.5
+    warm_up: float = 1.5
     paced_rate: float = 50.0
+    paced_seconds: float = 20.0
+    paced_warm_up: float = 2.0
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One rate: requests answered 2xx a second, and how many were not.
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of notification: what was taken a second, turn by turn, and by the bare route.
 
-    `texts` came to the gateway a second meanwhile; `load` is the share of a core that the load
+    `texts` came to the gateway a second meanwhile. `load` is the share of a core that the load
     generator took.
     """
 
-    rate: float
+    ours: list[float]
+    bare: list[float]
     refused: int
     texts: float
     load: float
 
-
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of request over all rounds; the ratios are to the bare route's rate in each round."""
-
-    what: What
-    turns: list[Turn]
-    ratios: list[float]
-
-    @property
-    def rate(self) -> float:
-        """The median of the rounds, a second."""
-        return statistics.median(turn.rate for turn in self.turns)
-
     @property
     def ratio(self) -> float:
-        """The median of the rounds."""
-        return statistics.median(self.ratios)
+        """Ours to the bare route's, over all turns."""
+        return sum(self.ours) / sum(self.bare)
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,90 +57,101 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
 
     def percentile(self, share: float) -> float:
-        """The time within which this share came, of those that were sent; what is missing took for ever."""
+        """The time within which this share came; what is missing took for ever."""
         times = self.milliseconds + [float("inf")] * self.missing
         return times[min(int(len(times) * share), len(times) - 1)]
 
 
-def rates(stage: Stage, plan: Plan, tell: Callable[[str], None]) -> Sequence[Rate]:
-    """Measure in turns, so that whatever else the machine does meets all of them alike."""
-    turns: dict[What, list[Turn]] = {DISTINCT: [], ECHO: [], SAME: []}
-    for number in range(plan.rounds):
-        for what, done in turns.items():
-            done.append(_flood(stage, plan, what))
-            tell(f"round {number + 1} of {plan.rounds}: {what}: {done[-1].rate:,.0f}/s")
-    bare = turns[ECHO]
-    return [
-        Rate(
-            what=what,
-            turns=done,
-            ratios=[turn.rate / echo.rate for turn, echo in zip(done, bare, strict=True)],
-        )
-        for what, done in turns.items()
-    ]
+def rate(stage: Stage, plan: Plan, *, distinct: bool) -> Rate:
+    """Flood the daemon and the bare route in turns.
+
+    The other side stands still meanwhile, and turns are short, so whatever else the machine does
+    meets both alike; and what our side has still to do when its turn ends, dispatch above all, is
+    not done in the other's time.
+    """
+    bare = Target(port=stage.echo_port, path="/echo", key="0" * 64, name="host", distinct=distinct)
+    with stage.round(receipts=False) as round:
+        ours = msgspec.structs.replace(bare, port=round.port, path=SEND, key=round.key)
+        with stage.load(ours) as our_load, stage.load(bare) as bare_load:
+            our_side = _Side(our_load, round.programs)
+            bare_side = _Side(bare_load, ())
+            for side in (our_side, bare_side):
+                side.warm_up(plan.warm_up)
+            for _ in range(plan.turns):
+                our_side.turn(plan.turn)
+                bare_side.turn(plan.turn)
+            texts = len(round.arrivals())
+    return Rate(
+        ours=our_side.rates,
+        bare=bare_side.rates,
+        refused=our_side.refused + bare_side.refused,
+        texts=texts / our_side.seconds,
+        load=max(our_side.load, bare_side.load),
+    )
+
+
+class _Side:
+    """A load generator and what it loads, which stand still unless it is their turn."""
+
+    def __init__(self, load: Program, loaded: Sequence[Program]) -> None:
+        self._load = load
+        self._programs = (*loaded, load)
+        self.rates: list[float] = []
+        self.seconds = 0.0
+        self.refused = 0
+        self.load = 0.0
+
+    def warm_up(self, seconds: float) -> None:
+        self._load.ask("flood")
+        time.sleep(seconds)
+        self.seconds += seconds
+        self._pause()
+
+    def turn(self, seconds: float) -> None:
+        for program in self._programs:
+            program.resume()
+        before = self._count()
+        time.sleep(seconds)
+        after = self._count()
+        self._pause()
+        took = after.at - before.at
+        self.seconds += took
+        self.rates.append((after.confirmed - before.confirmed) / took)
+        self.load = max(self.load, (after.cpu - before.cpu) / took)
+        self.refused = after.refused
+
+    def _count(self) -> Count:
+        return msgspec.json.decode(self._load.ask("count"), type=Count)
+
+    def _pause(self) -> None:
+        for program in reversed(self._programs):
+            program.pause()
 
 
 def latency(stage: Stage, plan: Plan) -> Latency:
     """Send at an even pace, each about another host, and see when each comes to the gateway."""
     with stage.round(receipts=True) as round:
-        outcome = stage.load(
-            Order(
-                port=round.port,
-                path=SEND,
-                key=round.key,
-                manner="pace",
-                name="paced",
-                distinct=True,
-                warm_up=plan.warm_up,
-                seconds=plan.paced_seconds,
-                rate=plan.paced_rate,
-            )
-        )
-        came = _arrivals(round, outcome)
-    took = [1000 * (came[host] - sent) for host, sent in outcome.sent.items() if host in came]
-    return Latency(
-        milliseconds=sorted(took),
-        missing=len(outcome.sent) - len(took),
-        refused=outcome.refused,
-    )
+        target = Target(port=round.port, path=SEND, key=round.key, name="paced", distinct=True)
+        seconds = plan.paced_warm_up + plan.paced_seconds
+        with stage.load(target) as load:
+            order = f"pace {plan.paced_rate} {seconds}"
+            answer = load.ask(order, seconds + 2 * PATIENCE)
+        paced = msgspec.json.decode(answer, type=Paced)
+        warm_up = int(plan.paced_rate * plan.paced_warm_up)
+        sent = dict(list(paced.sent.items())[warm_up:])
+        came = _arrivals(round, sent)
+    took = [1000 * (came[host] - at) for host, at in sent.items() if host in came]
+    return Latency(milliseconds=sorted(took), missing=len(sent) - len(took), refused=paced.refused)
 
 
-def _flood(stage: Stage, plan: Plan, what: What) -> Turn:
-    order = Order(
-        port=stage.echo_port,
-        path="/echo",
-        key="0" * 64,
-        manner="flood",
-        name="host",
-        distinct=what != SAME,
-        warm_up=plan.warm_up,
-        seconds=plan.seconds,
-    )
-    if what == ECHO:
-        return _turn(stage.load(order), 0)
-    with stage.round(receipts=False) as round:
-        ours = {"port": round.port, "path": SEND, "key": round.key}
-        outcome = stage.load(msgspec.structs.replace(order, **ours))
-        return _turn(outcome, len(round.arrivals()) / (plan.warm_up + plan.seconds))
-
-
-def _turn(outcome: Outcome, texts: float) -> Turn:
-    return Turn(
-        rate=outcome.confirmed / outcome.seconds,
-        refused=outcome.refused,
-        texts=texts,
-        load=outcome.cpu / outcome.seconds,
-    )
-
-
-def _arrivals(round: Round, outcome: Outcome) -> dict[str, float]:
+def _arrivals(round: Round, sent: dict[str, float]) -> dict[str, float]:
     """When each host's first text came."""
-    deadline = time.monotonic() + LAST_TEXTS
+    until = time.monotonic() + LAST_TEXTS
     while True:
         came: dict[str, float] = {}
         for at, text in round.arrivals():
             if match := _HOST.search(text):
                 came.setdefault(match[0], at)
-        if came.keys() >= outcome.sent.keys() or time.monotonic() > deadline:
+        if came.keys() >= sent.keys() or time.monotonic() > until:
             return came
         time.sleep(0.2)

@@ -6,7 +6,10 @@ its standard input does, which no death of the benchmark can withhold.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -108,7 +111,8 @@ def daemon(url: str, gateway_url: str) -> None:
         await made.start()
         while not made.ready:
             await deferLater(reactor, 0.02)
-        print(made.listening[0].getHost().port, flush=True)
+        address: Any = made.listening[0].getHost()
+        print(address.port, flush=True)
         return made.stop
 
     _serve(begin)
@@ -169,7 +173,7 @@ def echo() -> None:
             request.setHeader("Content-Type", "application/json")
             return msgspec.json.encode(msgspec.json.decode(request.content.read()))
 
-        site = Site(app.resource())
+        site: Any = Site(app.resource())
         site.log = lambda request: None
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
         print(port.getHost().port, flush=True)
@@ -180,6 +184,44 @@ def echo() -> None:
         return stop
 
     _serve(begin)
+
+
+def load(target: str) -> None:
+    """A load generator for a `load.Target`, as JSON.
+
+    Told "flood" or "count" it answers with a `load.Count`, told "pace RATE SECONDS", once it is
+    done, with a `load.Paced`.
+    """
+    from benchmarks.load import Load, Target
+
+    made: list[Load] = []
+
+    def heard(line: str) -> None:
+        match line.split():
+            case ["pace", rate, seconds]:
+                pacing = Deferred.fromCoroutine(made[0].pace(float(rate), float(seconds)))
+                pacing.addCallback(_print_json)
+            case ["flood"]:
+                made[0].flood()
+                _print_json(made[0].count())
+            case ["count"]:
+                _print_json(made[0].count())
+
+    async def begin(reactor: Any) -> Stop:
+        made.append(Load(reactor, msgspec.json.decode(target, type=Target)))
+        await made[0].connect()
+        print("ready", flush=True)
+
+        async def stop() -> None:
+            pass
+
+        return stop
+
+    _serve(begin, heard)
+
+
+def _print_json(value: object) -> None:
+    print(msgspec.json.encode(value).decode(), flush=True)
 
 
 class _Input(LineOnlyReceiver):
@@ -196,21 +238,22 @@ class _Input(LineOnlyReceiver):
         self.ended.callback(None)
 
 
-def _serve(
-    begin: Callable[[Any], Awaitable[Stop]], heard: Heard = lambda line: None
-) -> None:
+def _serve(begin: Callable[[Any], Awaitable[Stop]], heard: Heard = lambda line: None) -> None:
     from twisted.internet import reactor as installed
     from twisted.internet.stdio import StandardIO
 
     reactor: Any = installed
     reactor.seconds = time.monotonic
+    _die_with_parent()
     log = textFileLogObserver(sys.stderr)
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
 
     async def run() -> None:
         stop = await begin(reactor)
         given = _Input(heard)
-        StandardIO(given, reactor=reactor)
+        # Not with our standard output, which would no longer wait where a pipe is full.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        StandardIO(given, stdout=nowhere, reactor=reactor)  # type: ignore[call-arg]
         await given.ended
         await stop()
 
@@ -220,8 +263,14 @@ def _serve(
     reactor.run()
 
 
+def _die_with_parent() -> None:
+    """Be killed with the benchmark: a program that it has stopped would not see its input end."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
 PROGRAMS: dict[str, Callable[..., None]] = {
-    program.__name__: program for program in (postgres, prepare, daemon, gateway, echo)
+    program.__name__: program for program in (postgres, prepare, daemon, gateway, echo, load)
 }
 
 if __name__ == "__main__":

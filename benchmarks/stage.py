@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -17,7 +20,10 @@ import msgspec
 import psycopg2
 from psycopg2 import sql
 
-from benchmarks.load import PATIENCE, Order, Outcome
+from benchmarks.load import Target
+
+PATIENCE = 30.0
+"""Seconds for which an answer of a program is waited for."""
 
 ENDING = 20.0
 """Seconds that a program has to end in order, before it is killed."""
@@ -34,6 +40,7 @@ class Program:
 
     def __init__(self, log: Path, *arguments: str) -> None:
         self._log = log
+        self._name = arguments[0]
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.programs", *arguments],
@@ -45,11 +52,10 @@ class Program:
                 start_new_session=True,  # Ctrl-C is for the benchmark: it ends them in order
             )
         assert self._process.stdout is not None
-        self.pid = self._process.pid
         self.ready = self._process.stdout.readline().strip()
         if not self.ready:
             self.stop()
-            raise Broken(f"{arguments[0]} did not start:\n{self._log_end()}")
+            raise Broken(f"{self._name} did not start:\n{self._log_end()}")
 
     def say(self, line: str) -> None:
         """Give it a line on its standard input."""
@@ -57,8 +63,28 @@ class Program:
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
+    def ask(self, line: str, patience: float = PATIENCE) -> str:
+        """Give it a line, and wait for the one that it answers with."""
+        self.say(line)
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], patience)[0]:
+            raise Broken(f"{self._name} does not answer:\n{self._log_end()}")
+        answer = self._process.stdout.readline().strip()
+        if not answer:
+            raise Broken(f"{self._name} has ended:\n{self._log_end()}")
+        return answer
+
+    def pause(self) -> None:
+        """Let it stand still, until `resume`."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on; it doesn't know that it stood still, but by the clock."""
+        os.kill(self._process.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         """Have it end in order, or kill it."""
+        self.resume()
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -77,7 +103,8 @@ class Program:
 class Round:
     """A daemon on a database of its own, with a gateway: everything as on the first day."""
 
-    def __init__(self, port: int, key: str, arrivals: Path) -> None:
+    def __init__(self, programs: Sequence[Program], port: int, key: str, arrivals: Path) -> None:
+        self.programs = programs
         self.port = port
         self.key = key
         self._arrivals = arrivals
@@ -146,28 +173,13 @@ class Stage:
             )
             daemon = stack.enter_context(self._program("daemon", self._at(database), gateway.ready))
             gateway.say(f"http://127.0.0.1:{daemon.ready}/api/senders/modica")
-            yield Round(int(daemon.ready), self._key, arrivals)
+            yield Round([gateway, daemon], int(daemon.ready), self._key, arrivals)
 
-    def load(self, order: Order) -> Outcome:
-        """Have a load generator carry out an order."""
-        allowed = order.warm_up + order.seconds + PATIENCE + ENDING
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.load", msgspec.json.encode(order).decode()],
-                cwd=_CHECKOUT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                stdin=subprocess.DEVNULL,
-                text=True,
-                timeout=allowed,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Broken(f"the load generator was not done after {allowed:g} s") from error
-        try:
-            return msgspec.json.decode(done.stdout, type=Outcome)
-        except msgspec.MsgspecError:
-            raise Broken(f"the load generator failed:\n{done.stdout}{done.stderr}") from None
+    @contextlib.contextmanager
+    def load(self, target: Target) -> Iterator[Program]:
+        """Start a load generator."""
+        with self._program("load", msgspec.json.encode(target).decode()) as program:
+            yield program
 
     @contextlib.contextmanager
     def _program(self, name: str, *arguments: str) -> Iterator[Program]:
