@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 
 from hotpotato.store.embedded import Embedded, EmbeddedFailed
 from hotpotato.testing.database import fast_place
+from tests import guardian as guarding
+from tests.guardian import send
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
@@ -51,6 +54,7 @@ class Cluster:
         hba.chmod(0o644)
         settings = _SETTINGS | {"port": str(self.port), "hba_file": str(hba)}
         self._home = place / "pg"
+        self._data = self._home / "data"
         self._embedded = Embedded(self._home, home=self._home, bin=bin, settings=settings)
         self.start()
 
@@ -80,11 +84,6 @@ class Cluster:
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
 
-    @property
-    def postmaster(self) -> int:
-        """The process number."""
-        return int((self._home / "data" / "postmaster.pid").read_text().splitlines()[0])
-
     def start(self) -> None:
         """Start it, also after a `kill`, whose orphans may still hold its memory."""
         for left in reversed(range(20)):
@@ -101,42 +100,25 @@ class Cluster:
 
     def kill(self) -> None:
         """kill -9, all of it, as if the power had gone."""
-        self._signal(signal.SIGKILL)
+        send(self._data, signal.SIGKILL)
         self._embedded.stop()
 
     def freeze(self) -> None:
         """Stop all of its processes from running; they keep their sockets."""
-        self._signal(signal.SIGSTOP)
+        send(self._data, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let them run on."""
-        self._signal(signal.SIGCONT)
+        send(self._data, signal.SIGCONT)
 
     def become_standby(self) -> None:
         """Start again as a hot standby: it answers, and refuses to write until it is promoted."""
         self.stop()
-        marker = self._home / "data" / "standby.signal"
+        marker = self._data / "standby.signal"
         marker.touch()
         owner = marker.parent.stat()
         os.chown(marker, owner.st_uid, owner.st_gid)
         self.start()
-
-    def _signal(self, number: signal.Signals) -> None:
-        # The postmaster first, so that it starts nobody new.
-        for pid in (self.postmaster, *_children(self.postmaster)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdigit():
-            with contextlib.suppress(OSError):
-                after_name = (directory / "stat").read_text().rpartition(")")[2].split()
-                if int(after_name[1]) == parent:
-                    found.append(int(directory.name))
-    return found
 
 
 def programs(which: str) -> Path | None:
@@ -153,6 +135,9 @@ def running(which: str = "wheel") -> Iterator[Cluster]:
     """A cluster for as long as the context lasts."""
     place = Path(tempfile.mkdtemp(prefix="hotpotato-cluster-", dir=fast_place()))
     place.chmod(0o711)
+    guardian = subprocess.Popen(
+        [sys.executable, guarding.__file__, place], stdin=subprocess.PIPE, start_new_session=True
+    )
     try:
         cluster = Cluster(place, programs(which))
         try:
@@ -160,4 +145,4 @@ def running(which: str = "wheel") -> Iterator[Cluster]:
         finally:
             cluster.stop()
     finally:
-        shutil.rmtree(place)
+        guardian.communicate()

@@ -52,11 +52,16 @@ class DirectTransaction:
 
 
 class Direct:
-    """See the module. Its clock is virtual, and stands still but for `advance`."""
+    """See the module. Its clock is virtual, and stands still but for `advance`.
 
-    def __init__(self, url: str) -> None:
+    With `virtual` False the database's clock is left as it is.
+    """
+
+    def __init__(self, url: str, *, virtual: bool = True) -> None:
+        self.url = url
         self._connection = psycopg2.connect(url)
-        self.sql(VIRTUAL_NOW)
+        if virtual:
+            self.sql(VIRTUAL_NOW)
 
     def close(self) -> None:
         """End the connection."""

@@ -53,7 +53,14 @@ _CREDENTIALS: dict[bytes | str, bytes | str] = {"Authorization": f"Apikey {KEY}"
 
 STOPPED_WITHIN = 10.0
 
-TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+# As the installed `twistd`, but that it does not outlive a run of the tests that is killed.
+TWISTD = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(1, 9)
+sys.argv[0] = 'twistd'
+from twisted.scripts.twistd import run
+run()
+"""
 SILENT_NAME_SERVER = f"""
 import socket, time
 socket.getaddrinfo = lambda *arguments, **more: time.sleep(60)
