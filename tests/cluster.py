@@ -36,12 +36,25 @@ _SETTINGS = {
 _HBA = "local all all trust\nhost all all 127.0.0.1/32 trust\n"
 
 
+def _ports() -> Iterator[int]:
+    # Below those that the kernel gives away, and other ones in each of the processes that run tests
+    # side by side: what is free now would else be somebody else's when it is listened at.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 12_000 + worker % 16 * 1_000
+    while True:
+        yield from range(first, first + 1_000)
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is no end of ports")
 
 
 class Cluster:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -18,6 +19,9 @@ from tests.world import World, migrated
 # How long an example takes says something about the machine, nothing about us.
 settings.register_profile("hotpotato", deadline=None)
 settings.load_profile("hotpotato")
+
+# A run in the background is one that ignores Ctrl-C, and what it starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = {"shared", "cluster"}
 """Fixtures that live longer than a test, and may open and close things while it runs."""

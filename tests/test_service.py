@@ -32,7 +32,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
 
 from hotpotato.rules import keys
 from hotpotato.sandbox import Gateway
@@ -266,7 +271,7 @@ async def ask(port: int, method: str, path: str, body: object = None) -> Said | 
             headers=_CREDENTIALS,
         )
         content = await treq.content(response)
-    except (ConnectError, ConnectionClosed, ResponseFailed):
+    except (ConnectError, ConnectionClosed, RequestTransmissionFailed, ResponseFailed):
         return None
     headers = {
         name.decode().lower(): values[0].decode()
@@ -528,7 +533,7 @@ async def test_told_to_stop_amid_requests_it_ends_well_and_has_kept_all_it_promi
                     headers=_CREDENTIALS,
                 )
                 said = await treq.json_content(response)
-            except (ConnectError, ConnectionClosed, ResponseFailed):
+            except (ConnectError, ConnectionClosed, RequestTransmissionFailed, ResponseFailed):
                 return
             if response.code == 201:
                 promised.append(said["data"]["id"])

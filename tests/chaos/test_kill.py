@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -24,6 +23,7 @@ from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.web.client import ResponseFailed
 
+from tests.cluster import free_port
 from tests.commands.conftest import surroundings
 from tests.world import ANNA, World, until
 
@@ -106,7 +106,7 @@ class Site:
 
     async def start(self, port: int | None = None, sender: str = "modica") -> Process:
         """Start a daemon, and wait until it is ready. The gateway calls the newest back."""
-        process = Process(self.world, self._directory, sender, port or _free_port())
+        process = Process(self.world, self._directory, sender, port or free_port())
         self._processes.append(process)
         self.world.ports.append(process.port)
         self.world.gateway.callback_url = f"{self.world.url}/api/senders/{sender}"
@@ -211,13 +211,6 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
     made = Site(world, tmp_path)
     yield made
     await made.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def under_load(site: Site) -> Process:

@@ -19,14 +19,6 @@ from tests.world import World
 CHECKOUT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "hotpotato.commands"]
 
-# Tests that run in the background ignore Ctrl-C, and what they start would inherit that.
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from hotpotato.commands import main
-main()
-"""
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than ten seconds")

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.commands.conftest import INTERRUPTIBLE, PROGRAM, surroundings
+from tests.commands.conftest import PROGRAM, surroundings
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ class Demo:
         self.out = ""
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTIBLE, "demo", *options],
+            [*PROGRAM, "demo", *options],
             cwd=directory,
             env=surroundings(),
             stdout=subprocess.PIPE,

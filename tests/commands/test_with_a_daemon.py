@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from tests.commands.conftest import INTERRUPTIBLE, Command, Done, configured_for, surroundings
+from tests.commands.conftest import PROGRAM, Command, Done, configured_for, surroundings
 from tests.world import ANNA, World, until
 
 IMPATIENT = """
@@ -163,7 +162,7 @@ def test_send_test_withdraws_what_no_daemon_takes(acme: Command) -> None:
 
 def test_send_test_withdraws_the_message_on_ctrl_c(acme: Command) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, "--config", str(acme.config), "send-test", "Anna"],
+        [*PROGRAM, "--config", str(acme.config), "send-test", "Anna"],
         stdout=subprocess.PIPE,
         env=surroundings(),
         encoding="utf-8",
