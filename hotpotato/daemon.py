@@ -27,6 +27,7 @@ from hotpotato.duties.dispatch import Dispatch, Lane
 from hotpotato.duties.escalation import Escalation
 from hotpotato.duties.loop import Loop
 from hotpotato.duties.replies import Replies
+from hotpotato.duties.rota import Rota
 from hotpotato.duties.upkeep import Upkeep
 from hotpotato.duties.watchdog import Watchdog
 from hotpotato.inbox import Inbox
@@ -91,6 +92,7 @@ class Daemon:
         database, clock = self.database, self._clock
         self.escalation = Loop("escalation", clock, Escalation(database).turn)
         self.replies = Loop("replies", clock, Replies(database).turn)
+        self.rota = Loop("rota", clock, Rota(database).turn)
         self.upkeep = Loop("upkeep", clock, Upkeep(database).turn, longest_sleep=upkeep.EVERY)
         self.watchdog = Watchdog(database, clock, settings.watchdog.interval)
         self.dispatch = [
@@ -99,7 +101,7 @@ class Daemon:
         ]
         for lane, loop in zip(self.lanes, self.dispatch, strict=True):
             lane.freed = loop.wake
-        self.loops = [self.escalation, self.replies, *self.dispatch, self.upkeep]
+        self.loops = [self.escalation, self.replies, *self.dispatch, self.rota, self.upkeep]
 
     def _build_api(self) -> None:
         self.intake = Intake(self.database, self._reactor)

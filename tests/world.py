@@ -23,7 +23,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from hotpotato import daemon as daemon_module
-from hotpotato import settings
+from hotpotato import rota, settings
 from hotpotato.daemon import Daemon
 from hotpotato.duties.loop import SHORTEST_SLEEP
 from hotpotato.interfaces import ISenderPlugin
@@ -270,7 +270,7 @@ class World:
                     transaction, self.tenant_id, name, [("sms", number)]
                 )
                 if name == "Anna":
-                    await people.set_on_call(transaction, self.tenant_id, person)
+                    await rota.set_on_call(transaction, self.tenant_id, person)
 
         await self.store(work)
         self.key = await self.add_server_now("icinga1")
@@ -405,11 +405,12 @@ class World:
                      WHERE due_at <= hotpotato_now() AND method = ANY(%s)),
                    (SELECT count(*) FROM reply WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM server
-                     WHERE silent_since IS NOT NULL AND silent_after > hotpotato_now())
+                     WHERE silent_since IS NOT NULL AND silent_after > hotpotato_now()),
+                   (SELECT count(*) FROM schedule WHERE due_at <= hotpotato_now())
             """,
             [method for lane in free for method in lane.methods],
         )
-        names = ("alert", "announcement", "message", "reply", "silence")
+        names = ("alert", "announcement", "message", "reply", "silence", "schedule")
         return [name for name, count in zip(names, rows[0], strict=True) if count]
 
     # --- what a monitoring server does

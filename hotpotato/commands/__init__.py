@@ -15,11 +15,13 @@ from hotpotato.commands.notification import notification
 from hotpotato.commands.oncall import oncall
 from hotpotato.commands.output import examples
 from hotpotato.commands.sandbox import sandbox
+from hotpotato.commands.schedule import schedule
 from hotpotato.commands.senders import senders
 from hotpotato.commands.sendtest import send_test
 from hotpotato.commands.server import server
 from hotpotato.commands.tenant import tenant
 from hotpotato.commands.user import user
+from hotpotato.commands.why import why
 from hotpotato.settings import DEFAULT_PATH
 
 _EXAMPLES = examples(
@@ -63,8 +65,10 @@ for command in (
     tenant,
     user,
     oncall,
+    schedule,
     server,
     notification,
+    why,
     send_test,
     senders,
     check,

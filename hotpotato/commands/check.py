@@ -10,12 +10,12 @@ from typing import Any
 import click
 import msgspec
 
-from hotpotato import settings
+from hotpotato import rota, settings
 from hotpotato.commands.checking import checked_senders, readable_secrets
 from hotpotato.commands.output import Answer, Refused, json_option, plain, show
 from hotpotato.commands.session import on_reactor, opened, refusals, served
 from hotpotato.senders.registry import Registry
-from hotpotato.store import operations, people, schema, servers
+from hotpotato.store import operations, people, schedules, schema, servers
 from hotpotato.store.database import Database, Transaction
 
 OVERDUE = 60.0
@@ -93,6 +93,7 @@ async def _content(transaction: Transaction) -> list[Problem]:
     if not tenants:
         return [Problem("tenants", "there is none yet: hotpotato tenant add NAME")]
     problems = [Problem("on call", each) for each in await operations.uncovered(transaction)]
+    problems += [Problem("on call", each) for each in await _gaps(transaction)]
     if not await servers.find(transaction):
         problems.append(Problem("servers", "there is none yet: hotpotato server add NAME"))
     problems += [
@@ -109,6 +110,18 @@ async def _content(transaction: Transaction) -> list[Problem]:
             )
         )
     return problems
+
+
+async def _gaps(transaction: Transaction) -> list[str]:
+    """When nobody will be on call. A schedule with nothing planned shows in what is true now."""
+    sentences = []
+    for known in await schedules.find(transaction):
+        if await schedules.layers(transaction, known.id):
+            sentences += [
+                f"{known.tenant}/{known.name}: nobody {rota.spoken(gap, known.timezone)}"
+                for gap in await rota.gaps_ahead(transaction, known)
+            ]
+    return sentences
 
 
 def _answer(problems: list[Problem]) -> Answer:

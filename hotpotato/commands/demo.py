@@ -25,7 +25,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from hotpotato import settings
+from hotpotato import rota, settings
 from hotpotato.commands import sandbox
 from hotpotato.commands.demo_events import Events
 from hotpotato.commands.demo_place import (
@@ -245,7 +245,7 @@ async def _populate(transaction: Transaction, key: str) -> None:
             contacts = [("sms", number)]
             known[name] = await people.add_person(transaction, tenant_id, name, contacts)
     if not found:
-        await people.set_on_call(transaction, tenant_id, known["Anna"])
+        await rota.set_on_call(transaction, tenant_id, known["Anna"])
     digest = keys.key_digest(key)
     existing = await servers.find(transaction, name=SERVER, tenant=TENANT)
     if existing:

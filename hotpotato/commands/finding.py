@@ -10,11 +10,16 @@ import click
 
 from hotpotato.commands.output import Refused, listed
 from hotpotato.commands.values import NAME
-from hotpotato.store import people, servers
+from hotpotato.store import people, schedules, servers
 from hotpotato.store.database import Transaction
 
 tenant_option = click.option(
     "--tenant", type=NAME, help="The tenant; needed only where it isn't clear."
+)
+
+
+schedule_option = click.option(
+    "--schedule", type=NAME, default="primary", show_default=True, help="Which of the schedules."
 )
 
 
@@ -63,6 +68,19 @@ async def the_server(transaction: Transaction, name: str, tenant: str | None) ->
         return found[0]
     others = found or await servers.find(transaction, tenant=tenant)
     raise _unclear("server", name, tenant, found, others)
+
+
+async def the_schedule(
+    transaction: Transaction, name: str, tenant: str | None
+) -> schedules.Schedule:
+    """The schedule of that name in that tenant, or in the only one there is. Raises Refused."""
+    home = await the_tenant(transaction, tenant)
+    found = await schedules.find(transaction, tenant=home.name)
+    for schedule in found:
+        if schedule.name == name:
+            return schedule
+    names = [each.name for each in found]
+    raise Refused(f"no schedule {name} in tenant {home.name}; {_there_are(names, name)}")
 
 
 async def timezones(transaction: Transaction, tenant: str | None = None) -> dict[str, str]:

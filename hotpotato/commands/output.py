@@ -126,6 +126,16 @@ def moment(when: datetime | None, timezone: str) -> str:
     return f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
+def clock(when: datetime | None, timezone: str) -> str:
+    """A time as a rota shows it, in its zone: to the minute, with the weekday."""
+    return f"{when.astimezone(ZoneInfo(timezone)):%a %Y-%m-%d %H:%M}" if when else "until changed"
+
+
+def on_schedule(tenant: str, schedule: str) -> str:
+    """«acme», or «acme/secondary» where it is not the primary schedule."""
+    return tenant if schedule == "primary" else f"{tenant}/{schedule}"
+
+
 def plain(text: str) -> str:
     """Text from outside without what a terminal would obey; newlines stay."""
     return "".join(

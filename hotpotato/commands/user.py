@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import click
 
+from hotpotato import rota
 from hotpotato.commands.finding import tenant_option, the_person, the_tenant, timezones
-from hotpotato.commands.output import Answer, examples, styled, table
+from hotpotato.commands.output import Answer, examples, listed, on_schedule, styled, table
 from hotpotato.commands.session import in_transaction, unless_taken
 from hotpotato.commands.values import NAME, PHONE_NUMBER
 from hotpotato.store import people
@@ -91,14 +92,26 @@ async def edit(
 async def disable(transaction: Transaction, name: str, tenant: str | None) -> Answer:
     """Page a person no more. What was sent to them stays on record."""
     person = await the_person(transaction, name, tenant)
-    had_pager = await people.disable_person(transaction, person.id)
+    held = {each.schedule for each in await people.on_call(transaction, person.tenant, name)}
+    written = await rota.disable(transaction, person.id)
     answer = await _one(transaction, name, person.tenant)
     told = [f"{name} is paged no more."]
-    if had_pager:
+    now_held = {
+        each.schedule: each.person for each in await people.on_call(transaction, person.tenant)
+    }
+    for schedule in sorted(held):
         told.append(
-            f"{name} had the pager of {person.tenant}, which nobody has now: everybody is paged"
-            " until somebody gets it with `hotpotato oncall set`."
+            f"{name} had the pager of {on_schedule(person.tenant, schedule)}, which"
+            + (
+                f" {now_held[schedule]} has now."
+                if now_held[schedule]
+                else " nobody has now: everybody is paged until somebody gets it with"
+                " `hotpotato oncall set`."
+            )
         )
+    left = [each.schedule.name for each in written if each.planned and each.gaps]
+    if left:
+        told.append(f"Hours with nobody on call are ahead in {listed(left)}: hotpotato check")
     return Answer(answer.document, [" ".join(told)])
 
 
@@ -109,7 +122,7 @@ async def disable(transaction: Transaction, name: str, tenant: str | None) -> An
 async def enable(transaction: Transaction, name: str, tenant: str | None) -> Answer:
     """Let a disabled person be paged again."""
     person = await the_person(transaction, name, tenant)
-    await people.enable_person(transaction, person.id)
+    await rota.enable(transaction, person.id)
     answer = await _one(transaction, name, person.tenant)
     return Answer(answer.document, [f"{name} can be paged again."])
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import getpass
+import os
 import unicodedata
 import zoneinfo
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 import phonenumbers
 
 from hotpotato.commands.output import Refused, listed
+from hotpotato.rules import schedule
 
 _LONGEST_NAME = 200
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 _WHY_IMPOSSIBLE = {
     phonenumbers.ValidationResult.TOO_SHORT: "it is too short for its country",
@@ -24,8 +31,9 @@ _WHY_IMPOSSIBLE = {
 
 if TYPE_CHECKING:
     _Text = click.ParamType[str]
+    _Moment = click.ParamType[datetime]
 else:
-    _Text = click.ParamType  # is generic only since click 8.3
+    _Text = _Moment = click.ParamType  # is generic only since click 8.3
 
 
 class Name(_Text):
@@ -86,7 +94,43 @@ class TimeZone(_Text):
         raise Refused(f"there is no time zone {value!a}: {expected}")
 
 
+class Moment(_Moment):
+    """A time, as ISO 8601; without an offset it is meant in the zone of what it is about."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """See the class."""
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError as error:
+            raise Refused(
+                f"{value!a} is no time: write it like 2026-12-24 18:00, or with an offset like"
+                " 2026-12-24T18:00+13:00"
+            ) from error
+        if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            raise Refused(f"{value!a} is no time that a rota knows: a year is from 1970 to 9000")
+        return moment.replace(microsecond=0)
+
+
+def in_zone(moment: datetime, timezone: str) -> datetime:
+    """A moment that was typed, in UTC; without an offset it is meant in that zone."""
+    if moment.tzinfo is None:
+        return schedule.instant(moment, ZoneInfo(timezone))
+    return moment.astimezone(UTC)
+
+
+def author() -> str:
+    """Who runs this command, for the record."""
+    with contextlib.suppress(OSError, KeyError):
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    return f"user {os.getuid()}"
+
+
 NAME = Name()
+MOMENT = Moment()
 PHONE_NUMBER = PhoneNumber()
 TIME_ZONE = TimeZone()
 NUMBER = click.IntRange(1, 2**63 - 1)

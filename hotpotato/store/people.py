@@ -157,19 +157,12 @@ async def set_contacts(
         )
 
 
-async def disable_person(transaction: Transaction, person_id: int) -> bool:
-    """Page this person no more; returns whether they had the pager, which nobody has now."""
+async def disable_person(transaction: Transaction, person_id: int) -> None:
+    """Page this person no more. Their shifts are the rota's business."""
     await transaction.execute(
         "UPDATE person SET disabled_at = coalesce(disabled_at, hotpotato_now()) WHERE id = %s",
         [person_id],
     )
-    held = await transaction.rows(
-        "SELECT schedule_id FROM shift WHERE person_id = %s AND during @> hotpotato_now()",
-        [person_id],
-    )
-    for (schedule_id,) in held:
-        await _end_shifts(transaction, schedule_id)
-    return bool(held)
 
 
 async def enable_person(transaction: Transaction, person_id: int) -> None:
@@ -177,63 +170,31 @@ async def enable_person(transaction: Transaction, person_id: int) -> None:
     await transaction.execute("UPDATE person SET disabled_at = NULL WHERE id = %s", [person_id])
 
 
-async def set_on_call(transaction: Transaction, tenant_id: int, person_id: int) -> None:
-    """Give this person the pager of the tenant's primary schedule, from now until changed."""
-    schedule_id = await _primary(transaction, tenant_id)
-    await _end_shifts(transaction, schedule_id)
-    await transaction.execute(
-        """
-        INSERT INTO shift (tenant_id, schedule_id, person_id, during, source)
-        VALUES (%s, %s, %s, tstzrange(hotpotato_now(), NULL), 'set by hand')
-        """,
-        [tenant_id, schedule_id, person_id],
-    )
+async def on_call(
+    transaction: Transaction,
+    tenant: str | None = None,
+    person: str | None = None,
+    at: datetime | None = None,
+) -> list[OnCall]:
+    """Who has the pager now, or at a time: every schedule of all tenants or of one.
 
-
-async def clear_on_call(transaction: Transaction, tenant_id: int) -> None:
-    """Let nobody have the tenant's pager: everybody is paged."""
-    await _end_shifts(transaction, await _primary(transaction, tenant_id))
-
-
-async def on_call(transaction: Transaction, tenant: str | None = None) -> list[OnCall]:
-    """Who has the pager now, for each tenant or the one."""
+    With `person`, a name, only the schedules that they have.
+    """
     rows = await transaction.rows(
         """
         SELECT tenant.name, schedule.name, person.name, lower(shift.during), upper(shift.during)
           FROM schedule JOIN tenant ON tenant.id = schedule.tenant_id
-          LEFT JOIN shift ON shift.schedule_id = schedule.id AND shift.during @> hotpotato_now()
+          LEFT JOIN shift ON shift.schedule_id = schedule.id
+                         AND shift.during @> coalesce(%(at)s, hotpotato_now())
           LEFT JOIN person ON person.id = shift.person_id
-         WHERE %(tenant)s::text IS NULL OR tenant.name = %(tenant)s
+         WHERE schedule.removed_at IS NULL
+           AND (%(tenant)s::text IS NULL OR tenant.name = %(tenant)s)
+           AND (%(person)s::text IS NULL OR person.name = %(person)s)
          ORDER BY tenant.name, schedule.name LIMIT 10000
         """,
-        {"tenant": tenant},
+        {"tenant": tenant, "person": person, "at": at},
     )
     return [
         OnCall(tenant=row[0], schedule=row[1], person=row[2], since=row[3], until=row[4])
         for row in rows
     ]
-
-
-async def _primary(transaction: Transaction, tenant_id: int) -> int:
-    # Locked, so that two commands at once give the pager to one after the other.
-    rows = await transaction.rows(
-        "SELECT id FROM schedule WHERE tenant_id = %s AND name = 'primary' FOR UPDATE",
-        [tenant_id],
-    )
-    schedule_id: int = rows[0][0]
-    return schedule_id
-
-
-async def _end_shifts(transaction: Transaction, schedule_id: int) -> None:
-    """End the current shift now and drop the future ones. What is past stays."""
-    await transaction.execute(
-        "DELETE FROM shift WHERE schedule_id = %s AND lower(during) >= hotpotato_now()",
-        [schedule_id],
-    )
-    await transaction.execute(
-        """
-        UPDATE shift SET during = tstzrange(lower(during), hotpotato_now())
-         WHERE schedule_id = %s AND during @> hotpotato_now()
-        """,
-        [schedule_id],
-    )

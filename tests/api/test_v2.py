@@ -12,8 +12,9 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.web.http_headers import Headers
 
+from hotpotato import rota
 from hotpotato.rules import keys
-from hotpotato.store import people, servers
+from hotpotato.store import servers
 from tests.api.talk import (
     BEAT,
     GET,
@@ -529,7 +530,7 @@ async def test_a_late_notification_is_recorded_and_does_nothing(shared: World) -
 @pytest_twisted.ensureDeferred
 async def test_with_nobody_on_call_it_is_taken_and_everybody_is_paged(world: World) -> None:
     async def nobody(transaction: Any) -> None:
-        await people.clear_on_call(transaction, world.tenant_id)
+        await rota.clear_on_call(transaction, world.tenant_id)
 
     await world.store(nobody)
     answer = await taken(world, output="help")
@@ -775,7 +776,7 @@ async def test_the_first_answer_stands_whoever_is_on_call_now(world: World) -> N
     first = await taken(world, hostname="db1", idempotency="stands")
 
     async def nobody(transaction: Any) -> None:
-        await people.clear_on_call(transaction, world.tenant_id)
+        await rota.clear_on_call(transaction, world.tenant_id)
 
     await world.store(nobody)
     await taken(world, hostname="db1", state="OK")
