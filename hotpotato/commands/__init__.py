@@ -14,6 +14,7 @@ from hotpotato.commands.migrate import migrate
 from hotpotato.commands.notification import notification
 from hotpotato.commands.oncall import oncall
 from hotpotato.commands.output import examples
+from hotpotato.commands.roster import roster
 from hotpotato.commands.sandbox import sandbox
 from hotpotato.commands.schedule import schedule
 from hotpotato.commands.senders import senders
@@ -66,6 +67,7 @@ for command in (
     user,
     oncall,
     schedule,
+    roster,
     server,
     notification,
     why,

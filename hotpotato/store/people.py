@@ -19,7 +19,10 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who can be on call; `contacts` are (method, address) in the order they are tried."""
+    """Somebody who can be on call; `contacts` are (method, address) in the order they are tried.
+
+    `timezone` None: the tenant's.
+    """
 
     id: int
     tenant_id: int
@@ -27,6 +30,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     contacts: tuple[tuple[str, str], ...]
     disabled_at: datetime | None
+    timezone: str | None
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +75,28 @@ async def add_tenant(transaction: Transaction, name: str, timezone: str) -> int:
     return tenant_id
 
 
+async def lock_tenants(transaction: Transaction) -> None:
+    """Let nobody else who asks for it have the tenants until the transaction ends.
+
+    Notifications come in, and are told, all the same.
+    """
+    await transaction.execute("LOCK TABLE tenant IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def set_tenant_timezone(transaction: Transaction, name: str, timezone: str) -> None:
+    """Give a tenant another time zone."""
+    await transaction.execute("UPDATE tenant SET timezone = %s WHERE name = %s", [timezone, name])
+
+
+async def set_person_timezone(
+    transaction: Transaction, person_id: int, timezone: str | None
+) -> None:
+    """Give a person another time zone; None: the tenant's."""
+    await transaction.execute(
+        "UPDATE person SET timezone = %s WHERE id = %s", [timezone, person_id]
+    )
+
+
 async def people(
     transaction: Transaction, name: str | None = None, tenant: str | None = None
 ) -> list[Person]:
@@ -82,7 +108,7 @@ async def people(
                         FILTER (WHERE contact.id IS NOT NULL), '{}'),
                coalesce(array_agg(contact.address ORDER BY contact.position)
                         FILTER (WHERE contact.id IS NOT NULL), '{}'),
-               person.disabled_at
+               person.disabled_at, person.timezone
           FROM person JOIN tenant ON tenant.id = person.tenant_id
           LEFT JOIN contact ON contact.person_id = person.id AND contact.removed_at IS NULL
          WHERE (%(name)s::text IS NULL OR person.name = %(name)s)
@@ -100,6 +126,7 @@ async def people(
             name=row[3],
             contacts=tuple(zip(row[4], row[5], strict=True)),
             disabled_at=row[6],
+            timezone=row[7],
         )
         for row in rows
     ]

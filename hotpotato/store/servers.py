@@ -12,7 +12,10 @@ from hotpotato.store.database import Database, Transaction
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A monitoring server, as lists and tables show it. `timezone` is its own or the tenant's."""
+    """A monitoring server, as lists and tables show it.
+
+    `timezone` is its own or the tenant's, `own_timezone` its own.
+    """
 
     id: int
     tenant_id: int
@@ -26,6 +29,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     silent_since: datetime | None
     disabled_at: datetime | None
     old_key_until: datetime | None
+    own_timezone: str | None
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +46,7 @@ SELECT server.id, server.tenant_id, tenant.name, server.name,
        coalesce(server.timezone, tenant.timezone),
        extract(epoch FROM server.heartbeat_interval)::float, server.missed,
        server.last_heartbeat_at, server.silent_after, server.silent_since, server.disabled_at,
-       server.old_key_until
+       server.old_key_until, server.timezone
   FROM server JOIN tenant ON tenant.id = server.tenant_id
 """
 
@@ -170,6 +174,13 @@ async def edit(
             else timedelta(seconds=heartbeat_interval),
             "missed": missed,
         },
+    )
+
+
+async def set_timezone(transaction: Transaction, server_id: int, timezone: str | None) -> None:
+    """Give it another time zone; None: the tenant's."""
+    await transaction.execute(
+        "UPDATE server SET timezone = %s WHERE id = %s", [timezone, server_id]
     )
 
 

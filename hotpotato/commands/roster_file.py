@@ -1,0 +1,232 @@
+"""A roster as a TOML file: read with every value checked, and written so that it reads back."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, time
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from hotpotato.commands.output import Refused, listed
+from hotpotato.commands.values import NAME, PHONE_NUMBER, TIME_ZONE
+from hotpotato.rules.roster import Layer, Person, Roster, Schedule, Server, Tenant
+
+T = TypeVar("T")
+
+_CLOCK = re.compile(r"\d\d:\d\d")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<key>.*)`)?$", re.DOTALL)
+
+
+def read(path: Path) -> Roster:
+    """The roster in a file. Raises Refused with the file, the key, and what was expected."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path}: this is no TOML: {error}") from error
+    return _Reader(path).roster(raw)
+
+
+def write(roster: Roster) -> str:
+    """The roster as TOML."""
+    return "\n".join(_lines(roster)) + "\n"
+
+
+class _Reader:
+    """Checks part after part, and knows where it is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def roster(self, raw: Mapping[str, Any]) -> Roster:
+        self._only(raw, "", ("tenants",))
+        tenants = self._table(raw, "", "tenants")
+        return Roster(
+            {
+                self._name(name, "tenants"): self._tenant(tenant, _key("tenants", name))
+                for name, tenant in tenants.items()
+            }
+        )
+
+    def refuse(self, key: str, why: str) -> Refused:
+        """What is wrong in the file, and where."""
+        return Refused(f"{self._path}: {key}: {why}")
+
+    def _tenant(self, raw: Any, key: str) -> Tenant:
+        if not isinstance(raw, Mapping):
+            raise self.refuse(key, "expected a table")
+        self._only(raw, key, ("timezone", "people", "schedules", "servers"))
+        if "timezone" not in raw:
+            raise self.refuse(f"{key}.timezone", "is missing: expected one like Pacific/Auckland")
+
+        def all_of(kind: str, check: Callable[[Any, str], T]) -> dict[str, T]:
+            return {
+                self._name(name, f"{key}.{kind}"): check(each, _key(f"{key}.{kind}", name))
+                for name, each in self._table(raw, key, kind).items()
+            }
+
+        return Tenant(
+            timezone=self._checked(TIME_ZONE, raw["timezone"], f"{key}.timezone"),
+            people=all_of("people", self._person),
+            schedules=all_of("schedules", self._schedule),
+            servers=all_of("servers", self._server),
+        )
+
+    def _person(self, raw: Any, key: str) -> Person:
+        person = self._zoned(self._struct(raw, key, Person), key)
+        contacts = [
+            msgspec.structs.replace(
+                contact,
+                sms=self._checked(PHONE_NUMBER, contact.sms, f"{key}.contacts[{number}].sms"),
+            )
+            for number, contact in enumerate(person.contacts)
+        ]
+        if len(set(contacts)) < len(contacts):
+            raise self.refuse(f"{key}.contacts", "the same contact is there twice")
+        return msgspec.structs.replace(person, contacts=tuple(contacts))
+
+    def _schedule(self, raw: Any, key: str) -> Schedule:
+        schedule = self._zoned(self._struct(_with_seconds(raw), key, Schedule), key)
+        layers = []
+        for number, layer in enumerate(schedule.layers):
+            place = f"{key}.layers[{number}]"
+            layers.append(
+                msgspec.structs.replace(
+                    layer,
+                    name=self._name(layer.name, f"{place}.name"),
+                    people=tuple(self._name(name, f"{place}.people") for name in layer.people),
+                )
+            )
+        return msgspec.structs.replace(schedule, layers=tuple(layers))
+
+    def _server(self, raw: Any, key: str) -> Server:
+        return self._zoned(self._struct(raw, key, Server), key)
+
+    def _zoned(self, thing: T, key: str) -> T:
+        timezone = getattr(thing, "timezone", None)
+        if timezone is not None:
+            self._checked(TIME_ZONE, timezone, f"{key}.timezone")
+        return thing
+
+    def _struct(self, raw: Any, key: str, kind: type[T]) -> T:
+        try:
+            return msgspec.convert(raw, kind)
+        except msgspec.ValidationError as error:
+            said = _PATH.match(str(error))
+            assert said is not None
+            inner = said["key"] or ""
+            place = f"{key}.{inner}" if inner and not inner.startswith("[") else key + inner
+            raise self.refuse(place, _plain(said["what"])) from error
+
+    def _table(self, raw: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
+        table = raw.get(name, {})
+        if not isinstance(table, Mapping):
+            raise self.refuse(f"{key}.{name}".lstrip("."), "expected a table of tables, by name")
+        return table
+
+    def _only(self, raw: Mapping[str, Any], key: str, known: tuple[str, ...]) -> None:
+        for name in raw:
+            if name not in known:
+                raise self.refuse(
+                    f"{key}.{name}".lstrip("."),
+                    f"there is no such key: expected {listed(known, how='or')}",
+                )
+
+    def _name(self, name: str, key: str) -> str:
+        checked: str = self._checked(NAME, name, key)
+        return checked
+
+    def _checked(self, kind: Any, value: Any, key: str) -> str:
+        if not isinstance(value, str):
+            raise self.refuse(key, "expected a text")
+        try:
+            checked: str = kind.convert(value, None, None)
+        except Refused as refused:
+            raise self.refuse(key, refused.message) from refused
+        return checked
+
+
+def _key(place: str, name: str) -> str:
+    return f"{place}.{name if _BARE_KEY.fullmatch(name) else _value(name)}"
+
+
+def _plain(what: str) -> str:
+    """What msgspec says, in our words."""
+    what = what.replace("Object contains unknown field", "there is no such key:")
+    what = what.replace("Object missing required field", "a key is missing:")
+    what = what.replace("`object`", "a table").replace("`array`", "a list").replace("`str`", "text")
+    return what[:1].lower() + what[1:]
+
+
+def _with_seconds(raw: Any) -> Any:
+    """The same with "09:00" as "09:00:00", where a time on the wall is due."""
+    if isinstance(raw, Mapping):
+        return {
+            key: f"{value}:00"
+            if key in ("at", "from", "until") and isinstance(value, str) and _CLOCK.fullmatch(value)
+            else _with_seconds(value)
+            for key, value in raw.items()
+        }
+    if isinstance(raw, list):
+        return [_with_seconds(each) for each in raw]
+    return raw
+
+
+def _lines(roster: Roster) -> Iterator[str]:
+    yield "# The roster of Hot Potato. Change it and `hotpotato roster apply` it; --dry-run shows"
+    yield "# what would change. No secret is in it."
+    for name, tenant in roster.tenants.items():
+        place = _key("tenants", name)
+        yield from ("", f"[{place}]", f"timezone = {_value(tenant.timezone)}")
+        things: Mapping[str, Mapping[str, Any]] = {
+            "people": tenant.people,
+            "schedules": tenant.schedules,
+            "servers": tenant.servers,
+        }
+        for kind, named in things.items():
+            for thing, content in named.items():
+                yield from _thing(_key(f"{place}.{kind}", thing), content)
+
+
+def _thing(place: str, content: Person | Schedule | Server) -> Iterator[str]:
+    yield from ("", f"[{place}]")
+    yield from _assignments(content, leave_out=("layers",))
+    for layer in content.layers if isinstance(content, Schedule) else ():
+        yield from ("", f"[[{place}.layers]]")
+        yield from _assignments(layer)
+
+
+def _assignments(
+    thing: Person | Schedule | Server | Layer, leave_out: tuple[str, ...] = ()
+) -> Iterator[str]:
+    for field in msgspec.structs.fields(thing):
+        value = getattr(thing, field.name)
+        required = field.required or field.name in ("contacts", "every", "unit")
+        if field.name not in leave_out and (required or value != field.default):
+            yield f"{field.encode_name} = {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A JSON text is a TOML one, but for this.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, time):
+        return f'"{value:%H:%M}"' if value.second == 0 else f'"{value:%H:%M:%S}"'
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, msgspec.Struct):
+        inner = ", ".join(
+            f"{field.encode_name} = {_value(getattr(value, field.name))}"
+            for field in msgspec.structs.fields(value)
+        )
+        return f"{{ {inner} }}"
+    return f"[{', '.join(_value(each) for each in value)}]"
