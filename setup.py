@@ -61,6 +61,7 @@ setup(
     install_requires=[
         "Twisted[tls]>=24.11",
         "click>=8.1",
+        "icalendar>=6.1",
         "klein>=24.8",
         "msgspec>=0.19",
         "phonenumbers>=8.13",

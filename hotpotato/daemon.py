@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from hotpotato.api import callbacks
+from hotpotato.api.calendars import Calendars
 from hotpotato.api.intake import Intake
 from hotpotato.api.operations import Operations
 from hotpotato.api.site import Application
@@ -112,6 +113,7 @@ class Daemon:
             [
                 *V1(self.intake).endpoints(),
                 *V2(self.intake).endpoints(),
+                *Calendars(self.database).endpoints(),
                 *callbacks.endpoints(
                     (sender.name, sender.sender.routes())
                     for sender in self.senders

@@ -40,7 +40,7 @@ def database() -> Iterator[Database]:
 )
 def test_a_roster_that_was_applied_is_what_is_so(
     database: Database, first: Roster, second: Roster
-) -> Deferred[None]:
+) -> Any:
     """Also over another one; and what was exported, applied again, changes nothing."""
 
     async def work(transaction: Transaction) -> None:

@@ -92,7 +92,8 @@ def write(request: IRequest, answer: Answer) -> bytes:
     """Set an answer's status and headers on a request, and return its body."""
     request.setResponseCode(answer.status)
     request.setHeader("Content-Type", answer.content_type)
-    request.setHeader("Content-Length", str(len(answer.body)))
+    if answer.status != 304:  # its length would be the other answer's
+        request.setHeader("Content-Length", str(len(answer.body)))
     request.setHeader("Cache-Control", "no-store")
     for name, value in answer.headers.items():
         request.setHeader(name, value)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hotpotato import __version__
+from hotpotato.commands.calendar import calendar
 from hotpotato.commands.check import check
 from hotpotato.commands.demo import demo
 from hotpotato.commands.migrate import migrate
@@ -68,6 +69,7 @@ for command in (
     oncall,
     schedule,
     roster,
+    calendar,
     server,
     notification,
     why,
