@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 import click
 
+from hotpotato import rota
 from hotpotato.commands.output import Refused, listed
-from hotpotato.commands.values import NAME
+from hotpotato.commands.values import NAME, in_zone
 from hotpotato.store import people, schedules, servers
 from hotpotato.store.database import Transaction
 
@@ -81,6 +83,15 @@ async def the_schedule(
             return schedule
     names = [each.name for each in found]
     raise Refused(f"no schedule {name} in tenant {home.name}; {_there_are(names, name)}")
+
+
+async def when(transaction: Transaction, at: datetime | None, timezone: str) -> datetime:
+    """The moment that was typed, in that zone, or now. Raises Refused if no shift is known yet."""
+    now = await schedules.now(transaction)
+    moment = in_zone(at, timezone) if at else now
+    if moment > now + rota.AHEAD:
+        raise Refused(f"shifts are written {rota.AHEAD.days} days ahead, and not that far")
+    return moment
 
 
 async def timezones(transaction: Transaction, tenant: str | None = None) -> dict[str, str]:

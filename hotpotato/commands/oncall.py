@@ -14,6 +14,7 @@ from hotpotato.commands.finding import (
     the_person,
     the_schedule,
     timezones,
+    when,
 )
 from hotpotato.commands.output import (
     Answer,
@@ -209,7 +210,9 @@ async def show(
         found = [
             held
             for name, zone in zones.items()
-            for held in await people.on_call(transaction, name, at=in_zone(at, zone))
+            for held in await people.on_call(
+                transaction, name, at=await when(transaction, at, zone)
+            )
         ]
     several = any(each.schedule != "primary" for each in found)
     rows = [
@@ -253,8 +256,8 @@ async def _shift_of(
     )
     fits = [each for each in found if (each.since <= since if at else each.since >= now)]
     if not fits:
-        when = f"at {clock(since, known.timezone)}" if at else "ahead"
-        raise Refused(f"{person.name} has no shift {when}: hotpotato oncall show --days 90")
+        place = f"at {clock(since, known.timezone)}" if at else "ahead"
+        raise Refused(f"{person.name} has no shift {place}: hotpotato oncall show --days 90")
     shift = fits[0]
     return rules.Shift(person.id, max(shift.since, now), shift.until, shift.source)
 
@@ -273,7 +276,7 @@ async def _calendar(
     documents: list[dict[str, object]] = []
     shown: list[Shown] = []
     for known in await schedules.find(transaction, tenant=tenant):
-        begin = in_zone(at, known.timezone) if at else await schedules.now(transaction)
+        begin = await when(transaction, at, known.timezone)
         rows = await _shifts(transaction, known, begin, begin + length)
         documents += [_shift_document(known, each) for each in rows]
         shown += [

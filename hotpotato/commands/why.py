@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 import click
 
-from hotpotato.commands.finding import tenant_option, the_person
+from hotpotato.commands.finding import tenant_option, the_person, when
 from hotpotato.commands.output import Answer, clock, examples, moment
 from hotpotato.commands.session import in_transaction
-from hotpotato.commands.values import MOMENT, NAME, in_zone
+from hotpotato.commands.values import MOMENT, NAME
 from hotpotato.store import schedules
 from hotpotato.store.database import Transaction
 from hotpotato.store.schedules import Given, Held, Schedule
@@ -37,17 +37,17 @@ async def why(
     documents = []
     lines = []
     for known in await schedules.find(transaction, tenant=person.tenant):
-        when = in_zone(at, known.timezone) if at else await schedules.now(transaction)
+        asked = await when(transaction, at, known.timezone)
         found = await schedules.held(
-            transaction, when, when + timedelta(microseconds=1), schedule_id=known.id
+            transaction, asked, asked + timedelta(microseconds=1), schedule_id=known.id
         )
         shift = found[0] if found else None
-        given = None if shift is None else await _given(transaction, known, shift, when)
+        given = None if shift is None else await _given(transaction, known, shift, asked)
         documents.append(
             {
                 "tenant": known.tenant,
                 "schedule": known.name,
-                "at": when,
+                "at": asked,
                 "on_call": shift is not None and shift.person == name,
                 "user": shift and shift.person,
                 "since": shift and shift.since,
@@ -56,15 +56,15 @@ async def why(
                 "override": given,
             }
         )
-        lines.append(_line(known, name, when, shift, given))
+        lines.append(_line(known, name, asked, shift, given))
     return Answer(documents, lines)
 
 
 async def _given(
-    transaction: Transaction, known: Schedule, shift: Held, when: datetime
+    transaction: Transaction, known: Schedule, shift: Held, at: datetime
 ) -> Given | None:
     """The override that made this shift; None if a layer did."""
-    found = await schedules.overrides(transaction, when, when, schedule_id=known.id)
+    found = await schedules.overrides(transaction, at, at, schedule_id=known.id)
     return next(
         (
             each
@@ -76,10 +76,10 @@ async def _given(
 
 
 def _line(
-    known: Schedule, name: str, when: datetime, shift: Held | None, given: Given | None
+    known: Schedule, name: str, asked: datetime, shift: Held | None, given: Given | None
 ) -> str:
     where = f"{known.tenant}/{known.name}"
-    at = moment(when, known.timezone)
+    at = moment(asked, known.timezone)
     if shift is None:
         return f"{where}: at {at} nobody is on call, so everybody is paged."
     span = f"from {clock(shift.since, known.timezone)}, {_until(shift, known.timezone)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -224,6 +225,16 @@ def test_gaps_ahead_are_said_when_a_roster_is_applied_and_by_check(
     ahead = [each["problem"] for each in wrong if each["about"] == "on call"]
     assert any(each.startswith("acme/secondary: nobody from ") for each in ahead)
     assert not any(each.startswith("acme/primary") for each in ahead)
+
+
+def test_the_examples_in_the_manual_can_be_applied(hotpotato: Command, tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "rosters.md").read_text("utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", manual, re.DOTALL | re.MULTILINE)
+    path = tmp_path / "roster.toml"
+    path.write_text(example, encoding="utf-8")
+    hotpotato("roster", "apply", str(path))
+    exported = hotpotato("roster", "export").out
+    assert tomllib.loads(exported) == tomllib.loads(example)
 
 
 @settings(deadline=None, max_examples=50)

@@ -88,6 +88,7 @@ def test_a_time_without_an_offset_is_on_the_wall_of_the_schedule(rota: Command) 
         (["override", "Cleo", "--until", "2020-01-01"], "it must end after it begins"),
         (["override", "Dora", "--until", "2030-01-01"], "no user Dora; there are"),
         (["take", "Cleo", "--schedule", "third"], "no schedule third in tenant acme; there is"),
+        (["show", "--at", "2999-01-01"], "shifts are written 90 days ahead, and not that far"),
         (["swap", "Anna", "Cleo"], "Cleo has no shift ahead"),
         (["swap", "Anna", "Anna"], "a swap takes two people"),
     ],

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest_twisted
+from twisted.logger import LogEvent, formatEvent
 
 from hotpotato import rota
 from hotpotato.rules.schedule import Layer, Rotation, Window
@@ -168,7 +169,9 @@ async def test_hours_with_nobody_are_told_to_the_tenant_in_the_morning_once_a_da
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_schedule_that_cannot_be_written_keeps_no_other_waiting(world: World) -> None:
+async def test_a_schedule_that_cannot_be_written_keeps_no_other_waiting(
+    world: World, logged: list[LogEvent]
+) -> None:
     """A time zone is gone with an update of the machine: the others are written all the same."""
     world.sql(
         "INSERT INTO schedule (tenant_id, name, timezone, due_at)"
@@ -178,5 +181,8 @@ async def test_a_schedule_that_cannot_be_written_keeps_no_other_waiting(world: W
     world.sql("UPDATE schedule SET due_at = '2026-01-02' WHERE name = 'primary'")
     world.daemons[0].rota.wake()
     await world.settle()
+    (failure,) = [event for event in logged if "log_failure" in event]
+    assert formatEvent(failure).endswith("can't be written")
+    logged.remove(failure)
     due = dict(world.sql("SELECT name, due_at FROM schedule"))
     assert due == {"broken": START + timedelta(hours=1), "primary": HAND_OVER}
