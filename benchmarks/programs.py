@@ -49,6 +49,7 @@ def prepare(url: str) -> None:
     """Migrate an empty database, and put a small company into it; prints the server's key."""
 
     async def begin(reactor: Any) -> Stop:
+        from hotpotato import rota
         from hotpotato.rules import keys
         from hotpotato.store import people, schema, servers
         from hotpotato.store.database import Database, Transaction
@@ -60,7 +61,7 @@ def prepare(url: str) -> None:
             for name, number in (("Anna", "+64211234567"), ("Bob", "+64217654321")):
                 person = await people.add_person(transaction, tenant, name, [("sms", number)])
                 if name == "Anna":
-                    await people.set_on_call(transaction, tenant, person)
+                    await rota.set_on_call(transaction, tenant, person)
             await servers.add(
                 transaction,
                 tenant_id=tenant,

@@ -284,9 +284,9 @@ class World:
 
         async def work(transaction: Any) -> None:
             if name is None:
-                await people.clear_on_call(transaction, self.tenant_id)
+                await rota.clear_on_call(transaction, self.tenant_id)
             else:
-                await people.set_on_call(transaction, self.tenant_id, self.person(name))
+                await rota.set_on_call(transaction, self.tenant_id, self.person(name))
 
         await self.store(work)
 

@@ -6,6 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.logger import LogEvent
 
+from hotpotato import rota
 from hotpotato.store import people
 from hotpotato.store.database import Transaction
 from tests.world import ANNA, BOB, CLEO, World
@@ -46,7 +47,7 @@ async def test_a_person_on_call_without_a_phone_is_as_good_as_nobody(world: Worl
 @pytest_twisted.ensureDeferred
 async def test_a_disabled_person_is_not_paged_and_no_longer_on_call(world: World) -> None:
     async def work(transaction: Transaction) -> None:
-        assert await people.disable_person(transaction, world.person("Anna"))
+        assert await rota.disable(transaction, world.person("Anna"))
 
     await world.store(work)
     await world.notify()

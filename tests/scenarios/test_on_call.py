@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
+from hotpotato import rota
 from hotpotato.store import people
 from hotpotato.store.database import StatementRefused, Transaction
 from tests.world import ANNA, BOB, World
@@ -72,7 +73,7 @@ async def test_a_person_of_another_tenant_cannot_have_the_pager(world: World) ->
     async def work(transaction: Transaction) -> None:
         other = await people.add_tenant(transaction, "other", "UTC")
         zoe = await people.add_person(transaction, other, "Zoe", [("sms", "+64211111111")])
-        await people.set_on_call(transaction, world.tenant_id, zoe)
+        await rota.set_on_call(transaction, world.tenant_id, zoe)
 
     with pytest.raises(StatementRefused) as refused:
         await world.store(work)
@@ -144,14 +145,14 @@ async def test_the_first_contact_is_paged_as_it_is_at_the_time(world: World) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_a_disabled_person_can_be_enabled_again(world: World) -> None:
-    async def disable(transaction: Transaction) -> bool:
-        return await people.disable_person(transaction, world.person("Bob"))
+    async def disable(transaction: Transaction) -> list[rota.Written]:
+        return await rota.disable(transaction, world.person("Bob"))
 
     async def enable(transaction: Transaction) -> list[people.Person]:
-        await people.enable_person(transaction, world.person("Bob"))
+        await rota.enable(transaction, world.person("Bob"))
         return await people.people(transaction, name="Bob")
 
-    assert await world.store(disable) is False  # he did not have the pager
+    assert await world.store(disable) == []  # he did not have the pager
     (bob,) = await world.store(enable)
     assert bob.disabled_at is None
     assert bob.contacts == (("sms", BOB),)
