@@ -6,6 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.logger import LogEvent
 
+from hotpotato import rota
 from hotpotato.store import people
 from hotpotato.store.database import Transaction
 from tests.world import ANNA, BOB, CLEO, World
@@ -201,7 +202,7 @@ async def test_a_phone_in_two_tenants_acknowledges_for_the_right_one(world: Worl
     async def work(transaction: Transaction) -> int:
         other = await people.add_tenant(transaction, "other", "UTC")
         person = await people.add_person(transaction, other, "Ann", [("sms", ANNA)])
-        await people.set_on_call(transaction, other, person)
+        await rota.set_on_call(transaction, other, person)
         return other
 
     await world.notify(hostname="db1")
