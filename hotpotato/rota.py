@@ -20,6 +20,9 @@ from hotpotato.store.schedules import Definition, Schedule
 AHEAD = timedelta(days=90)
 """How far ahead shifts are written, at least."""
 
+NEAR = timedelta(days=7)
+"""With no more than this left of what was written ahead, nobody waits for the daily turn."""
+
 WARN_AHEAD = timedelta(days=14)
 """How far ahead hours with nobody on call are looked for."""
 
@@ -153,13 +156,17 @@ async def disable(transaction: Transaction, person_id: int) -> list[Written]:
 
     Returns the schedules in which they would have been on call.
     """
+    return await write_all(transaction, await stand_down(transaction, person_id))
+
+
+async def stand_down(transaction: Transaction, person_id: int) -> list[int]:
+    """Do what `disable` does, but for the shifts: returns the schedules that must be written."""
     concerned = await schedules.of_person(transaction, person_id)
-    for schedule_id in concerned:
-        await schedules.lock(transaction, schedule_id)
+    await schedules.hold(transaction, concerned)
     await people.disable_person(transaction, person_id)
     now = await schedules.now(transaction)
     await schedules.end_overrides(transaction, now, person_id=person_id, future=True)
-    return await write_all(transaction, concerned)
+    return concerned
 
 
 async def enable(transaction: Transaction, person_id: int) -> list[Written]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from hotpotato import rosters, rota
-from hotpotato.commands import roster_file
+from hotpotato import rota
+from hotpotato.commands import roster_file, roster_store
 from hotpotato.commands.finding import tenant_option, the_tenant
 from hotpotato.commands.output import Answer, Refused, Shown, examples, listed
 from hotpotato.commands.session import in_transaction
@@ -65,7 +65,7 @@ async def apply(transaction: Transaction, file: Path, dry_run: bool, prune: bool
     server's key is shown this once. All that a file can hold is in docs/rosters.md.
     """
     wanted = roster_file.read(file)
-    now = await rosters.current(transaction)
+    now = await roster_store.current(transaction)
     for tenant, schedule, number, name in strangers(now, wanted):
         known = {*wanted.tenants[tenant].people}
         if tenant in now.tenants:
@@ -76,7 +76,7 @@ async def apply(transaction: Transaction, file: Path, dry_run: bool, prune: bool
             f" user {name} in tenant {tenant}: expected some of {there}"
         )
     found = difference(now, wanted, prune=prune)
-    given = [] if dry_run else await rosters.apply(transaction, found.changes)
+    given = [] if dry_run else await roster_store.apply(transaction, found.changes)
     gaps = [] if dry_run else await _gaps(transaction, found)
     changes = [sentence for change in found.changes for sentence in change.sentences()]
     return Answer(
@@ -98,7 +98,7 @@ async def export(transaction: Transaction, tenant: str | None) -> Answer:
     """Write what is so now as a roster file, of all tenants or of one."""
     if tenant is not None:
         await the_tenant(transaction, tenant)
-    now = await rosters.current(transaction, tenant)
+    now = await roster_store.current(transaction, tenant)
     return Answer(now, [roster_file.write(now).rstrip("\n")])
 
 
@@ -119,7 +119,7 @@ def _shown(
     dry_run: bool,
     changes: list[str],
     found: Difference,
-    given: list[rosters.NewKey],
+    given: list[roster_store.NewKey],
     gaps: list[str],
 ) -> list[Shown]:
     shown: list[Shown] = [*changes]

@@ -14,8 +14,9 @@ import msgspec
 
 from hotpotato.commands.output import Refused, listed
 from hotpotato.commands.values import NAME, PHONE_NUMBER, TIME_ZONE
-from hotpotato.rules.roster import Layer, Person, Roster, Schedule, Server, Tenant
+from hotpotato.rules.roster import SECTIONS, Layer, Person, Roster, Schedule, Server, Tenant
 
+S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
 _CLOCK = re.compile(r"\d\d:\d\d")
@@ -26,7 +27,7 @@ _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<key>.*)`)?$", 
 def read(path: Path) -> Roster:
     """The roster in a file. Raises Refused with the file, the key, and what was expected."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Refused(f"{path}: this is no TOML: {error}") from error
     return _Reader(path).roster(raw)
@@ -45,13 +46,7 @@ class _Reader:
 
     def roster(self, raw: Mapping[str, Any]) -> Roster:
         self._only(raw, "", ("tenants",))
-        tenants = self._table(raw, "", "tenants")
-        return Roster(
-            {
-                self._name(name, "tenants"): self._tenant(tenant, _key("tenants", name))
-                for name, tenant in tenants.items()
-            }
-        )
+        return Roster(self._all(raw, "", "tenants", self._tenant))
 
     def refuse(self, key: str, why: str) -> Refused:
         """What is wrong in the file, and where."""
@@ -60,21 +55,14 @@ class _Reader:
     def _tenant(self, raw: Any, key: str) -> Tenant:
         if not isinstance(raw, Mapping):
             raise self.refuse(key, "expected a table")
-        self._only(raw, key, ("timezone", "people", "schedules", "servers"))
+        self._only(raw, key, ("timezone", *SECTIONS.values()))
         if "timezone" not in raw:
             raise self.refuse(f"{key}.timezone", "is missing: expected one like Pacific/Auckland")
-
-        def all_of(kind: str, check: Callable[[Any, str], T]) -> dict[str, T]:
-            return {
-                self._name(name, f"{key}.{kind}"): check(each, _key(f"{key}.{kind}", name))
-                for name, each in self._table(raw, key, kind).items()
-            }
-
         return Tenant(
             timezone=self._checked(TIME_ZONE, raw["timezone"], f"{key}.timezone"),
-            people=all_of("people", self._person),
-            schedules=all_of("schedules", self._schedule),
-            servers=all_of("servers", self._server),
+            people=self._all(raw, key, "people", self._person),
+            schedules=self._all(raw, key, "schedules", self._schedule),
+            servers=self._all(raw, key, "servers", self._server),
         )
 
     def _person(self, raw: Any, key: str) -> Person:
@@ -86,9 +74,7 @@ class _Reader:
             )
             for number, contact in enumerate(person.contacts)
         ]
-        if len(set(contacts)) < len(contacts):
-            raise self.refuse(f"{key}.contacts", "the same contact is there twice")
-        return msgspec.structs.replace(person, contacts=tuple(contacts))
+        return self._with(person, key, contacts=tuple(contacts))
 
     def _schedule(self, raw: Any, key: str) -> Schedule:
         schedule = self._zoned(self._struct(_with_seconds(raw), key, Schedule), key)
@@ -102,10 +88,18 @@ class _Reader:
                     people=tuple(self._name(name, f"{place}.people") for name in layer.people),
                 )
             )
-        return msgspec.structs.replace(schedule, layers=tuple(layers))
+        return self._with(schedule, key, layers=tuple(layers))
 
     def _server(self, raw: Any, key: str) -> Server:
         return self._zoned(self._struct(raw, key, Server), key)
+
+    def _with(self, thing: S, key: str, **changed: tuple[Any, ...]) -> S:
+        """The same with something in its normal form, in which two of it may be the same."""
+        try:
+            return msgspec.structs.replace(thing, **changed)
+        except ValueError as error:
+            (name,) = changed
+            raise self.refuse(f"{key}.{name}", str(error)) from error
 
     def _zoned(self, thing: T, key: str) -> T:
         timezone = getattr(thing, "timezone", None)
@@ -123,11 +117,21 @@ class _Reader:
             place = f"{key}.{inner}" if inner and not inner.startswith("[") else key + inner
             raise self.refuse(place, _plain(said["what"])) from error
 
-    def _table(self, raw: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
-        table = raw.get(name, {})
+    def _all(
+        self, raw: Mapping[str, Any], key: str, section: str, check: Callable[[Any, str], T]
+    ) -> dict[str, T]:
+        """All that a section names, each checked."""
+        place = f"{key}.{section}".lstrip(".")
+        table = raw.get(section, {})
         if not isinstance(table, Mapping):
-            raise self.refuse(f"{key}.{name}".lstrip("."), "expected a table of tables, by name")
-        return table
+            raise self.refuse(place, "expected a table of tables, by name")
+        found: dict[str, T] = {}
+        for written, each in table.items():
+            name = self._name(written, place)
+            if name in found:
+                raise self.refuse(_key(place, written), f"{name} is there already")
+            found[name] = check(each, _key(place, written))
+        return found
 
     def _only(self, raw: Mapping[str, Any], key: str, known: tuple[str, ...]) -> None:
         for name in raw:
@@ -183,14 +187,9 @@ def _lines(roster: Roster) -> Iterator[str]:
     for name, tenant in roster.tenants.items():
         place = _key("tenants", name)
         yield from ("", f"[{place}]", f"timezone = {_value(tenant.timezone)}")
-        things: Mapping[str, Mapping[str, Any]] = {
-            "people": tenant.people,
-            "schedules": tenant.schedules,
-            "servers": tenant.servers,
-        }
-        for kind, named in things.items():
-            for thing, content in named.items():
-                yield from _thing(_key(f"{place}.{kind}", thing), content)
+        for section in SECTIONS.values():
+            for thing, content in getattr(tenant, section).items():
+                yield from _thing(_key(f"{place}.{section}", thing), content)
 
 
 def _thing(place: str, content: Person | Schedule | Server) -> Iterator[str]:

@@ -114,6 +114,9 @@ class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Thing: TypeAlias = Tenant | Person | Schedule | Server
 Kind = Literal["tenant", "user", "schedule", "server"]
 
+SECTIONS: dict[Kind, str] = {"user": "people", "schedule": "schedules", "server": "servers"}
+"""What a tenant has by name, as it is called in a file; in an order in which it can be made."""
+
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Something to be made, changed, or (a schedule, with `after` None) removed.
@@ -166,15 +169,16 @@ def difference(now: Roster, wanted: Roster, *, prune: bool = False) -> Differenc
                     after=_bare(tenant),
                 )
             )
-        have, want = _named(known), _named(tenant)
-        for kind in want:
+        for kind, section in SECTIONS.items():
+            have: Mapping[str, Thing] = getattr(known, section, {})
+            want: Mapping[str, Thing] = getattr(tenant, section)
             changes += [
-                Change(kind=kind, tenant=name, name=each, before=have[kind].get(each), after=after)
-                for each, after in want[kind].items()
-                if have[kind].get(each) != after
+                Change(kind=kind, tenant=name, name=each, before=have.get(each), after=after)
+                for each, after in want.items()
+                if have.get(each) != after
             ]
-            for each in sorted(have[kind].keys() - want[kind].keys()):
-                before = have[kind][each]
+            for each in sorted(have.keys() - want.keys()):
+                before = have[each]
                 if _out_of_use(each, before):
                     continue
                 if prune:
@@ -197,12 +201,6 @@ def strangers(now: Roster, wanted: Roster) -> Iterator[tuple[str, str, int, str]
                 for person in layer.people:
                     if person not in tenant.people and person not in known:
                         yield name, schedule_name, number, person
-
-
-def _named(tenant: Tenant | None) -> dict[Kind, Mapping[str, Thing]]:
-    if tenant is None:
-        return {"user": {}, "schedule": {}, "server": {}}
-    return {"user": tenant.people, "schedule": tenant.schedules, "server": tenant.servers}
 
 
 def _pruned(before: Thing) -> Thing | None:

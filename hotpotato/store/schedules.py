@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hotpotato.store.database import Transaction
+from hotpotato.store.database import Database, Transaction
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -86,6 +86,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     until: datetime | None
     source: str
+    written_at: datetime
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,20 +252,40 @@ async def postpone(transaction: Transaction, schedule_id: int, due_at: datetime)
 
 
 async def put_off(transaction: Transaction, schedule_id: int, seconds: float) -> None:
-    """Let a schedule's shifts wait, since they can't be written."""
+    """Let a schedule's shifts wait if they are due, since they can't be written."""
     await transaction.execute(
         "UPDATE schedule SET due_at = hotpotato_now() + make_interval(secs => %s)"
-        " WHERE id = %s AND removed_at IS NULL",
+        " WHERE id = %s AND due_at <= hotpotato_now()",
         [seconds, schedule_id],
     )
 
 
-async def lock(transaction: Transaction, schedule_id: int) -> Definition:
-    """All that the schedule's shifts come of, and nobody else changes it in the meantime.
+async def behind(database: Database, seconds: float) -> list[int]:
+    """The schedules that have been due for so long that nobody seems to write them."""
+    rows = await database.statement(
+        """
+        SELECT id FROM schedule WHERE due_at < hotpotato_now() - make_interval(secs => %s)
+         ORDER BY id
+        """,
+        [seconds],
+    )
+    return [schedule_id for (schedule_id,) in rows]
 
-    Of several schedules in one transaction, lock the one with the lowest id first.
+
+async def hold(transaction: Transaction, schedule_ids: Sequence[int]) -> None:
+    """Let nobody else change these schedules until the transaction ends.
+
+    Whoever needs several takes them in one call, or the lowest id first.
     """
-    await transaction.rows("SELECT id FROM schedule WHERE id = %s FOR NO KEY UPDATE", [schedule_id])
+    await transaction.rows(
+        "SELECT id FROM schedule WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+        [list(schedule_ids)],
+    )
+
+
+async def lock(transaction: Transaction, schedule_id: int) -> Definition:
+    """All that the schedule's shifts come of; `hold` it in the meantime."""
+    await hold(transaction, [schedule_id])
     (row,) = await transaction.rows(f"{_SCHEDULES} WHERE schedule.id = %s", [schedule_id])
     schedule = _schedule(row)
     # One now for all that is done: the clock goes on from statement to statement.
@@ -345,7 +366,7 @@ async def held(
     rows = await transaction.rows(
         """
         SELECT tenant.name, schedule.name, person.name, lower(shift.during), upper(shift.during),
-               shift.source
+               shift.source, shift.created_at
           FROM shift JOIN schedule ON schedule.id = shift.schedule_id
           JOIN tenant ON tenant.id = shift.tenant_id
           JOIN person ON person.id = shift.person_id

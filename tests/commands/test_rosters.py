@@ -202,6 +202,17 @@ def test_what_the_file_does_not_name_is_left_or_pruned(acme: Command, tmp_path: 
             'api_key = "secret"',
             "tenants.acme.servers.icinga-akl: there is no such key: `api_key`",
         ),
+        (
+            "[tenants.acme.people.Anna]",
+            '[tenants.acme.people."Bob "]\n[tenants.acme.people.Anna]',
+            "tenants.acme.people.Bob: Bob is there already",
+        ),
+        (
+            "[[tenants.acme.schedules.secondary.layers]]",
+            '[[tenants.acme.schedules.primary.layers]]\nname = "weekly "\npeople = ["Bob"]\n'
+            "first = 2026-11-23\nat = 09:00:00\n[[tenants.acme.schedules.secondary.layers]]",
+            "tenants.acme.schedules.primary.layers: two layers have the same name",
+        ),
         ("[tenants.acme]", "[tenants.acme", "this is no TOML: "),
     ],
 )

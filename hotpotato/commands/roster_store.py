@@ -44,7 +44,12 @@ async def apply(
     *,
     new_key: Callable[[], str] = keys.new_key,
 ) -> list[NewKey]:
-    """Make the changes of a difference to `current`, in its transaction; returns new keys."""
+    """Make the changes of a difference to `current`, in its transaction; returns new keys.
+
+    Shifts are written once, when all is changed: a state in between must not get into the record.
+    """
+    tenants = {each.tenant for each in changes}
+    await schedules.hold(transaction, await _ids(transaction, tenants))
     given = []
     for change in changes:
         match change.after or change.before:
@@ -56,7 +61,7 @@ async def apply(
                 await _apply_schedule(transaction, change, schedule)
             case Server() as server:
                 given += await _apply_server(transaction, change, server, new_key)
-    await rota.write_all(transaction, await _ids(transaction, {each.tenant for each in changes}))
+    await rota.write_all(transaction, await _ids(transaction, tenants))
     return given
 
 
@@ -139,9 +144,9 @@ async def _apply_person(transaction: Transaction, change: Change, person: Person
         await people.set_contacts(transaction, tenant.id, person_id, contacts)
     await people.set_person_timezone(transaction, person_id, person.timezone)
     if person.disabled:
-        await rota.disable(transaction, person_id)
+        await rota.stand_down(transaction, person_id)
     else:
-        await rota.enable(transaction, person_id)
+        await people.enable_person(transaction, person_id)
 
 
 async def _apply_schedule(transaction: Transaction, change: Change, wanted: Schedule) -> None:
@@ -154,7 +159,6 @@ async def _apply_schedule(transaction: Transaction, change: Change, wanted: Sche
         await schedules.add(transaction, tenant.id, change.name, wanted.timezone)
         found = await schedules.find(transaction, name=change.name, tenant_id=tenant.id)
     known = found[0]
-    await schedules.lock(transaction, known.id)
     ids = {each.name: each.id for each in await people.people(transaction, tenant=change.tenant)}
     layers = [rota.stored_layer(layer.rule(ids)) for layer in wanted.layers]
     await schedules.set_timezone(transaction, known.id, wanted.timezone)
