@@ -91,9 +91,10 @@ class Daemon:
 
     def _build_duties(self, settings: Settings) -> None:
         database, clock = self.database, self._clock
-        self.escalation = Loop("escalation", clock, Escalation(database).turn)
+        self._rota = Rota(database)
+        self.rota = Loop("rota", clock, self._rota.turn)
+        self.escalation = Loop("escalation", clock, self._rota.before(Escalation(database).turn))
         self.replies = Loop("replies", clock, Replies(database).turn)
-        self.rota = Loop("rota", clock, Rota(database).turn)
         self.upkeep = Loop("upkeep", clock, Upkeep(database).turn, longest_sleep=upkeep.EVERY)
         self.watchdog = Watchdog(database, clock, settings.watchdog.interval)
         self.dispatch = [
@@ -200,6 +201,8 @@ class Daemon:
     async def _misfit(self) -> Exception | None:
         try:
             await schema.check(self.database)
+            # Whoever has slept for months knows again who is on call before anybody asks.
+            await self._rota.extend()
         except schema.SchemaMismatch as mismatch:
             return mismatch
         except DatabaseError as error:

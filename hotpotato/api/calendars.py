@@ -73,13 +73,15 @@ def written(known: Calendar, now: datetime, found: Sequence[Held]) -> bytes:
     made = icalendar.Calendar()
     made.add("prodid", "-//Hot Potato//on call//EN")
     made.add("version", "2.0")
-    made.add("method", "PUBLISH")
     made.add("x-wr-calname", _title(known))
     made.add("x-wr-timezone", known.timezone)
     # A day's precision, or every look would find another text.
     end = (now + AHEAD).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     for shift in found:
-        made.add_component(_event(known, shift, end))
+        since, until = _whole_second(shift.since), _whole_second(shift.until or end)
+        # An event can't be empty. So short a shift is one that was changed at once.
+        if since < until:
+            made.add_component(_event(known, shift, since, until))
     text: bytes = made.to_ical()
     return text
 
@@ -90,14 +92,15 @@ def _title(known: Calendar) -> str:
     return f"On call: {known.tenant} {known.schedule}"
 
 
-def _event(known: Calendar, shift: Held, end: datetime) -> icalendar.Event:
+def _whole_second(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def _event(known: Calendar, shift: Held, since: datetime, until: datetime) -> icalendar.Event:
     event = icalendar.Event()
-    since = shift.since.astimezone(UTC).replace(microsecond=0)
-    until = max((shift.until or end).astimezone(UTC).replace(microsecond=0), since)
     identity = f"{shift.tenant}/{shift.schedule}/{shift.since.astimezone(UTC).isoformat()}"
     event.add("uid", f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}@hotpotato")
-    # When this form of it was made is not known, and need not be: it comes with each look.
-    event.add("dtstamp", since)
+    event.add("dtstamp", _whole_second(shift.written_at))
     event.add("dtstart", since)
     event.add("dtend", until)
     if known.person is None:

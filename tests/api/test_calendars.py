@@ -137,6 +137,43 @@ async def test_an_address_that_is_unknown_or_revoked_leads_nowhere(world: World)
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_address_that_is_nearly_right_is_answered_like_any_other(world: World) -> None:
+    """Longer, shorter, in capitals, with another ending: nothing tells how close it was."""
+    await prepare(world)
+    unknown = await get(world, "d" * 64)
+    near = [TOKEN[:-1], TOKEN[:-1] + "d", TOKEN + "c", TOKEN.upper(), "d" + TOKEN[1:], TOKEN + " "]
+    for token in near:
+        answer = await get(world, token)
+        assert (answer.status, answer.body) == (404, unknown.body)
+        assert {**answer.headers, "date": ""} == {**unknown.headers, "date": ""}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_calendar_is_as_rfc_5545_wants_it(world: World) -> None:
+    """Also with a name that needs escapes and folds, and a shift of no time at all."""
+    await prepare(world)
+    world.sql("UPDATE person SET name = %s WHERE name = 'Bob'", "Zoë, of; the \\ night " * 8)
+    world.sql(
+        "UPDATE shift SET during = tstzrange(%s, %s) WHERE upper(during) = %s",
+        START,
+        START + timedelta(microseconds=5),
+        START + timedelta(hours=6),
+    )
+    answer = await get(world)
+    *lines, last = answer.body.split(b"\r\n")
+    assert last == b""
+    assert all(len(line) <= 75 and b"\n" not in line for line in lines)
+    whole = icalendar.Calendar.from_ical(answer.body)
+    assert (str(whole["version"]), "method" in whole) == ("2.0", False)
+    assert whole["prodid"]
+    for event in events(answer):
+        assert event["uid"]
+        assert event.decoded("dtstart") < event.decoded("dtend")
+        assert event.decoded("dtstamp") <= START
+    assert str(events(answer)[0]["summary"]) == "Zoë, of; the \\ night " * 8
+
+
+@pytest_twisted.ensureDeferred
 async def test_only_a_digest_of_the_secret_is_kept(world: World) -> None:
     await prepare(world)
     assert world.sql("SELECT token_digest FROM calendar")[0][0].tobytes() == key_digest(TOKEN)

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import LogEvent, formatEvent
 
 from hotpotato import rota
@@ -175,10 +176,10 @@ async def test_a_schedule_that_cannot_be_written_keeps_no_other_waiting(
     """A time zone is gone with an update of the machine: the others are written all the same."""
     world.sql(
         "INSERT INTO schedule (tenant_id, name, timezone, due_at)"
-        " VALUES (%s, 'broken', 'Nowhere/Atlantis', '2026-01-01')",
+        " VALUES (%s, 'broken', 'Nowhere/Atlantis', '2026-11-22')",
         world.tenant_id,
     )
-    world.sql("UPDATE schedule SET due_at = '2026-01-02' WHERE name = 'primary'")
+    world.sql("UPDATE schedule SET due_at = '2026-11-23' WHERE name = 'primary'")
     world.daemons[0].rota.wake()
     await world.settle()
     (failure,) = [event for event in logged if "log_failure" in event]
@@ -186,3 +187,101 @@ async def test_a_schedule_that_cannot_be_written_keeps_no_other_waiting(
     logged.remove(failure)
     due = dict(world.sql("SELECT name, due_at FROM schedule"))
     assert due == {"broken": START + timedelta(hours=1), "primary": HAND_OVER}
+
+
+@pytest_twisted.ensureDeferred
+async def test_after_months_of_rest_the_first_page_goes_to_whose_turn_it_is(world: World) -> None:
+    """What was written ahead has run out, and the rota's own loop stands still: no matter."""
+    await give_layers(world, daily(world, "Anna", "Bob"))
+    await world.daemons[0].rota.stop()
+    rested(world)
+    await world.notify("CRITICAL")
+    await world.settle()
+    assert (len(world.texts(ANNA)), len(world.texts())) == (1, 1)
+    assert shifts(world)[-1][2] >= START + timedelta(days=90)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_knows_who_is_on_call_before_it_takes_the_first_notification(
+    world: World,
+) -> None:
+    await give_layers(world, daily(world, "Anna", "Bob"))
+    await world.stop_daemon()
+    rested(world)
+    await world.start_daemon()
+    assert (await world.notify("CRITICAL"))["user_id"] == ids(world)["Anna"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_waits_for_a_rota_that_cannot_be_written_after_months(
+    world: World, logged: list[LogEvent]
+) -> None:
+    """It is tried an hour later, and until then everybody is paged."""
+    rested(world)
+    world.sql("UPDATE schedule SET timezone = 'Nowhere/Atlantis'")
+    await world.daemons[0].rota.stop()
+    await world.notify("CRITICAL")
+    await world.settle()
+    assert len(world.texts()) == 3
+    (failure,) = [event for event in logged if "log_failure" in event]
+    logged.remove(failure)
+    assert world.sql("SELECT due_at FROM schedule") == [(START + timedelta(hours=1),)]
+
+
+def rested(world: World) -> None:
+    """Nothing has been written for as long as shifts are written ahead."""
+    world.sql("DELETE FROM shift")
+    world.sql("UPDATE schedule SET due_at = %s", START - rota.AHEAD)
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_daemons_write_and_warn_as_one(world: World) -> None:
+    window = Window(since=time(9), until=time(17))
+    await give_layers(world, daily(world, "Anna", windows=(window,)))
+    await world.start_daemon()
+    await world.advance((HAND_OVER - START).total_seconds() + 60, step=600)
+    assert len(world.texts()) == 1
+    assert world.sql("SELECT count(*) FROM notification") == [(1,)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_takes_it_at_the_same_moment_as_another_comes_after_or_before(
+    world: World,
+) -> None:
+    """From several hosts at once, and the rota in the middle: one after the other."""
+    await give_layers(world, daily(world, "Anna", "Bob"))
+    known = ids(world)
+
+    def taking(name: str) -> Any:
+        async def work(transaction: Any) -> None:
+            (primary,) = await schedules.find(transaction)
+            await rota.take(transaction, primary.id, known[name], name)
+
+        return Deferred.fromCoroutine(world.store(work))
+
+    world.sql("UPDATE schedule SET due_at = hotpotato_now()")
+    world.daemons[0].rota.wake()
+    await gatherResults([taking(name) for name in ("Bob", "Cleo", "Bob", "Cleo")])
+    await world.settle()
+    ((last,),) = world.sql("SELECT author FROM override ORDER BY id DESC LIMIT 1")
+    assert world.sql("SELECT count(*) FROM override") == [(4,)]
+    now = [row for row in shifts(world) if row[1] <= START < row[2]]
+    assert now == [(last, START, HAND_OVER, "take")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_written_keeps_to_the_wall_where_clocks_are_set(world: World) -> None:
+    """In Casablanca clocks go back at 03:00 on 7 February 2027, for Ramadan: 02:30 comes twice."""
+    world.sql("UPDATE schedule SET timezone = 'Africa/Casablanca'")
+    known = ids(world)
+    rotation = Rotation(
+        participants=(known["Anna"], known["Bob"]), unit="days", first=MONDAY, at=time(2, 30)
+    )
+    await give_layers(world, Layer(name="all", rotation=rotation))
+    since, until = datetime(2027, 2, 5, tzinfo=UTC), datetime(2027, 2, 9, tzinfo=UTC)
+    assert [row[1] for row in shifts(world) if since < row[1] < until] == [
+        datetime(2027, 2, 5, 1, 30, tzinfo=UTC),
+        datetime(2027, 2, 6, 1, 30, tzinfo=UTC),
+        datetime(2027, 2, 7, 1, 30, tzinfo=UTC),
+        datetime(2027, 2, 8, 2, 30, tzinfo=UTC),
+    ]
