@@ -265,9 +265,12 @@ async def _shift_of(
 async def _told(
     transaction: Transaction, known: Schedule, begin: datetime, end: datetime | None
 ) -> Answer:
-    """The shifts of a time that somebody just changed."""
+    """The shifts of a time that somebody just changed, as far as they are written."""
     rows = await _shifts(transaction, known, begin, end or begin + timedelta(days=14))
-    return Answer([_shift_document(known, each) for each in rows], [_shown(known, rows)])
+    shown = [_shown(known, rows)] if rows else []
+    if end is not None and end > await schedules.now(transaction) + rota.AHEAD:
+        shown.append(f"Noted; shifts are written {rota.AHEAD.days} days ahead, so it shows later.")
+    return Answer([_shift_document(known, each) for each in rows], shown)
 
 
 async def _calendar(
@@ -294,7 +297,13 @@ Row = tuple[datetime, datetime | None, str | None, str]
 async def _shifts(
     transaction: Transaction, known: Schedule, begin: datetime, end: datetime
 ) -> list[Row]:
-    """The shifts that reach into a time, and the gaps between them, in order."""
+    """The shifts that reach into a time, and the gaps between them, in order.
+
+    What lies further ahead than shifts are written is no gap, and left out.
+    """
+    end = min(end, await schedules.now(transaction) + rota.AHEAD)
+    if begin >= end:
+        return []
     found = await schedules.held(transaction, begin, end, schedule_id=known.id)
     spans = [rules.Shift(0, each.since, each.until, "") for each in found]
     rows: list[Row] = [(each.since, each.until, each.person, each.source) for each in found]

@@ -153,7 +153,7 @@ def difference(now: Roster, wanted: Roster, *, prune: bool = False) -> Differenc
     """How to make what is so what is wanted.
 
     With `prune` the wanted roster is the whole truth about the tenants that it names: whom and what
-    it doesn't name there is disabled, and schedules are removed, but for the primary ones.
+    it doesn't name there is disabled, and schedules are removed; the primary one is emptied.
     """
     changes: list[Change] = []
     left: list[str] = []
@@ -179,10 +179,10 @@ def difference(now: Roster, wanted: Roster, *, prune: bool = False) -> Differenc
             ]
             for each in sorted(have.keys() - want.keys()):
                 before = have[each]
-                if _out_of_use(each, before):
+                after = _pruned(each, before)
+                if after == before:
                     continue
                 if prune:
-                    after = _pruned(before)
                     changes.append(
                         Change(kind=kind, tenant=name, name=each, before=before, after=after)
                     )
@@ -203,17 +203,12 @@ def strangers(now: Roster, wanted: Roster) -> Iterator[tuple[str, str, int, str]
                         yield name, schedule_name, number, person
 
 
-def _pruned(before: Thing) -> Thing | None:
+def _pruned(name: str, before: Thing) -> Thing | None:
+    """What is left of something when it is taken out of use; the same if it is already."""
     if isinstance(before, Person | Server):
         return msgspec.structs.replace(before, disabled=True)
-    return None
-
-
-def _out_of_use(name: str, thing: Thing) -> bool:
-    """Whether there is nothing to prune: it is disabled, or the empty schedule of every tenant."""
-    if isinstance(thing, Person | Server):
-        return thing.disabled
-    return name == "primary"
+    # Every tenant has this one.
+    return Schedule() if name == "primary" else None
 
 
 def _bare(tenant: Tenant) -> Tenant:

@@ -97,6 +97,22 @@ def test_what_is_exported_and_applied_again_changes_nothing(hotpotato: Command, 
     assert list(tomllib.loads(only)["tenants"]) == ["acme"]
 
 
+def test_a_primary_schedule_that_the_file_does_not_name_is_left_or_emptied(
+    hotpotato: Command, file: Path
+) -> None:
+    """Every tenant has one, so it can't be removed, and an empty one is not worth a word."""
+    hotpotato("roster", "apply", str(file))
+    file.write_text(ROSTER.replace("schedules.primary.", "schedules.secondary.", 1))
+    left = hotpotato.json("roster", "apply", str(file), "--dry-run")["left"]
+    assert left == ["acme: schedule primary"]
+    pruned = hotpotato.json("roster", "apply", str(file), "--prune")
+    assert "acme: schedule primary: layer weekly: removed" in pruned["changes"]
+    held = {each["schedule"]: each["user"] for each in hotpotato.json("oncall", "show")}
+    assert held["primary"] is None
+    again = hotpotato.json("roster", "apply", str(file), "--prune")
+    assert (again["changes"], again["left"]) == ([], [])
+
+
 def test_what_the_file_does_not_name_is_left_or_pruned(acme: Command, tmp_path: Path) -> None:
     acme("schedule", "add", "secondary")
     acme("server", "add", "icinga")

@@ -81,6 +81,24 @@ def test_a_time_without_an_offset_is_on_the_wall_of_the_schedule(rota: Command) 
     assert re.search(rf"{day} 18:00 +\w+ {day} 20:00  Cleo +override", shown)
 
 
+def test_what_lies_further_ahead_than_shifts_are_written_is_noted_and_shown_later(
+    rota: Command,
+) -> None:
+    """Not as hours with nobody: whose they are is only not written yet."""
+    begin, end = (datetime.now(UTC).date() + timedelta(days=days) for days in (200, 203))
+    times = ("--from", str(begin), "--until", str(end))
+    assert rota.json("oncall", "override", "Cleo", *times) == []
+    said = rota("oncall", "override", "Bob", *times).out
+    assert said == "Noted; shifts are written 90 days ahead, so it shows later.\n"
+    given = rota.json("schedule", "show")["overrides"]
+    assert [each["person"] for each in given] == ["Cleo", "Bob"]
+    long = rota.json("oncall", "override", "Cleo", "--until", str(end))
+    assert {each["user"] for each in long} == {"Cleo"}
+    near = str(datetime.now(UTC).date() + timedelta(days=80))
+    later = rota.json("oncall", "show", "--at", near, "--days", "30")
+    assert {each["user"] for each in later} == {"Cleo"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
