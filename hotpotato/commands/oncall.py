@@ -265,10 +265,12 @@ async def _shift_of(
 async def _told(
     transaction: Transaction, known: Schedule, begin: datetime, end: datetime | None
 ) -> Answer:
-    """The shifts of a time that somebody just changed, as far as they are written."""
+    """The shifts of a time that somebody just changed: as far as they are written, and from now on."""
+    now = await schedules.now(transaction)
+    begin = max(begin, now)
     rows = await _shifts(transaction, known, begin, end or begin + timedelta(days=14))
     shown = [_shown(known, rows)] if rows else []
-    if end is not None and end > await schedules.now(transaction) + rota.AHEAD:
+    if end is not None and end > now + rota.AHEAD:
         shown.append(f"Noted; shifts are written {rota.AHEAD.days} days ahead, so it shows later.")
     return Answer([_shift_document(known, each) for each in rows], shown)
 
