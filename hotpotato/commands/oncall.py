@@ -265,7 +265,7 @@ async def _shift_of(
 async def _told(
     transaction: Transaction, known: Schedule, begin: datetime, end: datetime | None
 ) -> Answer:
-    """The shifts of a time that somebody just changed: as far as they are written, and from now on."""
+    """The shifts, from now on and as far as they are written, of a time that was just changed."""
     now = await schedules.now(transaction)
     begin = max(begin, now)
     rows = await _shifts(transaction, known, begin, end or begin + timedelta(days=14))
