@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -46,11 +47,19 @@ class Telemetry:
             "hotpotato_loop_stalled", "1 if a loop has not finished a turn lately", ["loop"],
             registry=self.registry,
         )  # fmt: skip
+        # Kept, since prometheus-client looks each up under a lock, and this is every request's way.
+        self._of_answers = functools.cache(
+            lambda method, path, status: (
+                self._requests.labels(method, path, str(status)),
+                self._request_seconds.labels(path),
+            )
+        )
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count an answer. `path` is the route's pattern, not what the client wrote."""
-        self._requests.labels(method, path, str(status)).inc()
-        self._request_seconds.labels(path).observe(seconds)
+        count, took = self._of_answers(method, path, status)
+        count.inc()
+        took.observe(seconds)
 
     def attempted(self, sender: str, outcome: Outcome, seconds: float) -> None:
         """Count an attempt."""

@@ -91,10 +91,10 @@ def refusal(failure: Failure) -> Refused:
 def write(request: IRequest, answer: Answer) -> bytes:
     """Set an answer's status and headers on a request, and return its body."""
     request.setResponseCode(answer.status)
-    request.setHeader("Content-Type", answer.content_type)
+    request.setHeader(b"content-type", answer.content_type.encode())
     if answer.status != 304:  # its length would be the other answer's
-        request.setHeader("Content-Length", str(len(answer.body)))
-    request.setHeader("Cache-Control", "no-store")
+        request.setHeader(b"content-length", b"%d" % len(answer.body))
+    request.setHeader(b"cache-control", b"no-store")
     for name, value in answer.headers.items():
         request.setHeader(name, value)
     return answer.body

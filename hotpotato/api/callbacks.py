@@ -26,8 +26,7 @@ class _Relay:
     async def answer(self, request: Request) -> Answer:
         if request.too_large:
             raise Refused(413, "the body is larger than 1 MiB")
-        headers = {name: values[0] for name, values in request.headers.items() if len(values) == 1}
-        answer = await self._route.handle(Callback(headers, request.body))
+        answer = await self._route.handle(Callback(request.single_headers(), request.body))
         if answer.status >= 400:
             raise Refused(answer.status, answer.message or "refused", answer.headers)
         return envelope(answer.status, None, message=answer.message)

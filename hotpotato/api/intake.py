@@ -70,15 +70,16 @@ class Intake:
         Refused for a wrong key (`status`), a missing host or state (400), and an Idempotency-Key
         that was used for something else (409).
         """
-        known = None if key is None else await self._keys.remembered(keys.key_digest(key))
-        if key is None or known is None:
+        digest = None if key is None else keys.key_digest(key)
+        known = None if digest is None else await self._keys.remembered(digest)
+        if key is None or digest is None or known is None:
             raise _wrong_key(key, status)
         zone, trouble = _zone(known.timezone)
         cleaned = intake.clean(raw, zone)
         if cleaned.fields is None:
             raise await self._unreadable(key, request.body, cleaned.refused or "unusable")
         remarks = (*cleaned.remarks, *trouble)
-        incoming = _incoming(key, known.id, cleaned.fields, remarks, request)
+        incoming = _incoming(digest, known.id, cleaned.fields, remarks, request)
         stored = await self._ingest.add(incoming)
         if isinstance(stored, UnknownKey):
             raise _wrong_key(key, status)
@@ -144,11 +145,11 @@ def _zone(name: str) -> tuple[ZoneInfo, tuple[str, ...]]:
 
 
 def _incoming(
-    key: str, server_id: int, fields: Fields, remarks: tuple[str, ...], request: Request
+    key_digest: bytes, server_id: int, fields: Fields, remarks: tuple[str, ...], request: Request
 ) -> Incoming:
-    idempotency, trouble = _idempotency(request.headers.get("idempotency-key", []))
+    idempotency, trouble = _idempotency(request.header_values("idempotency-key"))
     return Incoming(
-        key_digest=keys.key_digest(key),
+        key_digest=key_digest,
         server_id=server_id,
         subject=intake.alert_digest(server_id, fields.hostname, fields.service_name),
         content=intake.content_digest(fields),

@@ -6,13 +6,14 @@ and counted while it is under way, so that a stop can wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 
 from hotpotato.api.answers import RETRY_AFTER, Answer, Refused, error, refusal, write
@@ -26,23 +27,36 @@ ANSWER_WITHIN = 5.0
 class Request(msgspec.Struct, frozen=True):
     """What a handler gets to see of a request.
 
-    Header names are lower case, and a value has one character for each of its bytes. Of a body
-    that is `too_large`, `body` is only the beginning.
+    Headers are asked for by their name in lower case, and a value has one character for each of its
+    bytes. Of a body that is `too_large`, `body` is only the beginning.
     """
 
     path: bytes
-    headers: dict[str, list[str]]
+    raw_headers: Headers
     body: bytes
     too_large: bool
     parameters: dict[str, Any]
 
     def header(self, name: str) -> str | None:
         """The value of a header that is there exactly once."""
-        values = self.headers.get(name, [])
+        values = self.header_values(name)
         return values[0] if len(values) == 1 else None
 
+    def header_values(self, name: str) -> list[str]:
+        """All values of a header, in the order in which they came."""
+        values: Sequence[bytes] = self.raw_headers.getRawHeaders(name.encode(), ())
+        return [value.decode("latin-1") for value in values]
 
-Handler = Callable[[Request], Awaitable[Answer]]
+    def single_headers(self) -> dict[str, str]:
+        """Every header that is there exactly once, by its name in lower case."""
+        return {
+            name.decode("latin-1").lower(): values[0].decode("latin-1")
+            for name, values in self.raw_headers.getAllRawHeaders()
+            if len(values) == 1
+        }
+
+
+Handler = Callable[[Request], Coroutine[Deferred[Any], Any, Answer]]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -73,12 +87,11 @@ class Application:
         self._report = report
         self._under_way = 0
         self._drained: Deferred[None] | None = None
-        self._trouble = trouble
         self._app = Klein()
         for endpoint in endpoints:
-            self._mount(endpoint, self._unless_in_trouble(endpoint.handle))
+            self._mount(endpoint, trouble)
         for endpoint in always:
-            self._mount(endpoint, endpoint.handle)
+            self._mount(endpoint, lambda: None)
         self._app.handle_errors(Exception)(self._failed)
 
     def site(self) -> Site:
@@ -96,17 +109,12 @@ class Application:
             self._drained = Deferred()
             await self._drained
 
-    def _unless_in_trouble(self, handle: Handler) -> Handler:
-        async def guarded(request: Request) -> Answer:
-            if (trouble := self._trouble()) is not None:
-                raise Refused(503, trouble, {"Retry-After": RETRY_AFTER})
-            return await handle(request)
-
-        return guarded
-
-    def _mount(self, endpoint: Endpoint, handle: Handler) -> None:
-        def answer(request: IRequest, **parameters: Any) -> Deferred[bytes]:
-            return self._answered(endpoint, handle, request, parameters)
+    def _mount(self, endpoint: Endpoint, trouble: Callable[[], str | None]) -> None:
+        def answer(request: IRequest, **parameters: Any) -> Deferred[bytes] | bytes:
+            if (why := trouble()) is not None:
+                refused = Refused(503, why, {"Retry-After": RETRY_AFTER})
+                return self._write(endpoint, request, error(request.path, refused), 0.0)
+            return self._answered(endpoint, request, parameters)
 
         # Klein keeps handlers by name, and of two of one name both addresses would get the second.
         name = f"{endpoint.method} {endpoint.path}"
@@ -115,21 +123,24 @@ class Application:
         )(answer)
 
     def _answered(
-        self, endpoint: Endpoint, handle: Handler, request: IRequest, parameters: dict[str, Any]
+        self, endpoint: Endpoint, request: IRequest, parameters: dict[str, Any]
     ) -> Deferred[bytes]:
         started = self._clock.seconds()
         self._under_way += 1
-        working = within(self._clock, ANSWER_WITHIN, _handled(handle, _seen(request, parameters)))
+        handling = endpoint.handle(_seen(request, parameters))
+        working = within(self._clock, ANSWER_WITHIN, handling)
 
         def finished(result: Answer | Failure) -> bytes:
             self._finished()
             if isinstance(result, Failure):
                 result = error(request.path, refusal(result))
-            took = self._clock.seconds() - started
-            self._report(endpoint.method, endpoint.path, result.status, took)
-            return write(request, result)
+            return self._write(endpoint, request, result, self._clock.seconds() - started)
 
         return working.addBoth(finished)
+
+    def _write(self, endpoint: Endpoint, request: IRequest, answer: Answer, took: float) -> bytes:
+        self._report(endpoint.method, endpoint.path, answer.status, took)
+        return write(request, answer)
 
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
         # What gets here never reached a handler: no such path, or no such method.
@@ -144,13 +155,6 @@ class Application:
             drained.callback(None)
 
 
-async def _handled(handle: Handler, request: Request) -> Answer:
-    return await handle(request)
-
-
 def _seen(request: Any, parameters: dict[str, Any]) -> Request:
-    headers = {
-        name.decode("latin-1").lower(): [value.decode("latin-1") for value in values]
-        for name, values in request.requestHeaders.getAllRawHeaders()
-    }
-    return Request(request.path, headers, request.content.read(), request.too_large, parameters)
+    body = request.content.read()
+    return Request(request.path, request.requestHeaders, body, request.too_large, parameters)

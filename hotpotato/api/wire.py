@@ -26,7 +26,9 @@ GIVE_UP_AT = 8 * MOST_BODY
 IDLE = 60.0
 """Seconds that a connection may take for a request, the pause before it included."""
 
+_LENGTH = b"content-length"
 _MOST_DIGITS = 18
+_NORMAL = re.compile(rb"(?:/[A-Za-z0-9_.~-]+)+(?:\?.*)?", re.DOTALL)
 _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 
 
@@ -75,11 +77,13 @@ class Channel(http.HTTPChannel):
 
     def headerReceived(self, line: bytes) -> bool:
         """See Twisted; a length that Python won't convert is not well-formed either."""
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length" and len(value.strip()) > _MOST_DIGITS:
-            self._respondToBadRequestAndDisconnect()
-            return False
-        return bool(http.HTTPChannel.headerReceived(self, line))
+        # Called for every line of every head, so all but this one go the shortest way.
+        if line[: len(_LENGTH)].lower() == _LENGTH:
+            name, _, value = line.partition(b":")
+            if len(name.strip()) == len(_LENGTH) and len(value.strip()) > _MOST_DIGITS:
+                self._respondToBadRequestAndDisconnect()
+                return False
+        return bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a line of the head that is longer than the whole head may be."""
@@ -129,6 +133,8 @@ def normal(target: bytes) -> bytes:
     Absolute targets are what proxies are sent; a doubled slash comes of pasting an address
     together; and bytes that are no UTF-8 name nothing here.
     """
+    if _NORMAL.fullmatch(target):
+        return target
     path, question_mark, query = _ABSOLUTE.sub(b"", target).partition(b"?")
     text = unquote_to_bytes(path).decode("utf-8", "replace")
     return quote(re.sub("/+", "/", f"/{text}")).encode() + question_mark + query
