@@ -91,6 +91,7 @@ def daemon(url: str, gateway_url: str) -> None:
         from hotpotato import settings
         from hotpotato.daemon import Daemon
         from hotpotato.senders.registry import Registry
+        from hotpotato.service import spare_the_collector
 
         configured = settings.from_mapping(
             {
@@ -110,6 +111,7 @@ def daemon(url: str, gateway_url: str) -> None:
         made = Daemon(configured, url, Registry.discover(), reactor, reactor)
         await made.bind([serverFromString(reactor, "tcp:0:interface=127.0.0.1")])
         await made.start()
+        spare_the_collector()
         while not made.ready:
             await deferLater(reactor, 0.02)
         address: Any = made.listening[0].getHost()
