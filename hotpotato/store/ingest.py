@@ -1,11 +1,11 @@
 """Notifications in: one group, one round trip, one transaction.
 
-The group's query string holds three statements, so that each sees a fresh snapshot:
+The group's query string holds several statements, so that each sees a fresh snapshot:
 
 1. advisory locks on everything the group touches, in order, so that two daemons never race on one
    alert or one Idempotency-Key and never deadlock;
 2. the open alerts of the group, locked, so that an acknowledgement in the same moment is seen;
-3. the ingest.
+3. the ingest, which each connection parses and plans once: that takes longer than to run it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from hotpotato.store.database import Database
+from hotpotato.store.database import Database, Prepared
 from hotpotato.store.groups import Claim, Groups
 from hotpotato.vocabulary import Effect, Fields
 
@@ -80,7 +80,7 @@ class Ingest:
 
     async def _commit(self, group: Sequence[Incoming]) -> Sequence[Stored | UnknownKey]:
         locks = sorted({_lock_number(thing) for item in group for thing, _ in _claims(item)})
-        subjects = sorted({item.subject.hex() for item in group})
+        subjects = list({item.subject for item in group})
         rows = [_row(order, item) for order, item in enumerate(group)]
         answers = await self._database.statement(
             _SQL,
@@ -89,6 +89,7 @@ class Ingest:
                 "subjects": subjects,
                 "rows": msgspec.json.encode(rows).decode(),
             },
+            _INGEST,
         )
         stored = {
             order: Stored(**dict(zip(_ANSWER, rest, strict=True))) for order, *rest in answers
@@ -142,24 +143,32 @@ _ANSWER = (
     "conflict",
 )
 
-_SQL = r"""
+_SQL = """
 SELECT pg_advisory_xact_lock(thing) FROM unnest(%(locks)s::bigint[]) AS thing;
 
-SELECT id FROM alert
- WHERE subject IN (SELECT decode(hex, 'hex') FROM unnest(%(subjects)s::text[]) AS hex)
-   AND status <> 'resolved'
+-- The plan of the ingest is kept, while tables grow: it must not be one that reads a whole table.
+SELECT set_config('enable_seqscan', 'off', true);
+
+SELECT id FROM alert WHERE subject = ANY(%(subjects)s::bytea[]) AND status <> 'resolved'
  ORDER BY id FOR UPDATE;
 
 -- A hint for the escalation; it travels with the commit.
 SELECT pg_notify('hotpotato', 'escalation');
 
+EXECUTE ingest(%(rows)s)
+"""
+
+_INGEST = Prepared(
+    "ingest",
+    "json",
+    r"""
 WITH input AS MATERIALIZED (
     SELECT i.ord, i.effect, i.is_service, i.event, i.state, i.hostname, i.service_name,
            i.display_name, i.trouble_code, i.output, i."timestamp" AS sent_at, i.author, i.comment,
            i.number, i.late, i.remark, i.original, decode(i.subject, 'hex') AS subject,
            decode(i.content, 'hex') AS content, decode(i.idempotency, 'hex') AS idempotency,
            server.id AS server_id, server.name AS server_name, server.tenant_id
-      FROM json_to_recordset(%(rows)s) AS i(
+      FROM json_to_recordset($1) AS i(
                ord integer, key_digest text, server_id bigint, subject text, content text,
                idempotency text, effect text, remark text, original text, is_service boolean,
                event text, state text, hostname text, service_name text, display_name text,
@@ -293,4 +302,5 @@ SELECT input.ord, earlier.id, earlier.tenant_id, earlier.server_id, input.server
        earlier.person_id, earlier.received_at, earlier.remark, used.conflict
   FROM used JOIN input ON input.ord = used.ord
   JOIN notification AS earlier ON earlier.id = used.notification_id
-"""
+""",
+)

@@ -15,7 +15,7 @@ from hotpotato.store.database.errors import (
 )
 from hotpotato.store.database.facade import Database, Transaction
 from hotpotato.store.database.limits import Limits
-from hotpotato.store.database.link import Row
+from hotpotato.store.database.link import Prepared, Row
 
 __all__ = [
     "BadUrl",
@@ -23,6 +23,7 @@ __all__ = [
     "DatabaseError",
     "Limits",
     "OutcomeUnknown",
+    "Prepared",
     "Row",
     "StatementRefused",
     "Transaction",

@@ -18,7 +18,7 @@ from hotpotato.store.database.errors import (
 )
 from hotpotato.store.database.keeper import pauses
 from hotpotato.store.database.limits import Limits
-from hotpotato.store.database.link import Answer, Arguments, Link, Row
+from hotpotato.store.database.link import Answer, Arguments, Link, Prepared, Row
 from hotpotato.store.database.listener import Heard, Listener
 from hotpotato.store.database.pool import Pool
 
@@ -106,14 +106,17 @@ class Database:
 
     # --- work
 
-    def statement(self, sql: str, args: Arguments = None) -> Deferred[list[Row]]:
+    def statement(
+        self, sql: str, args: Arguments = None, prepared: Prepared | None = None
+    ) -> Deferred[list[Row]]:
         """Run one query string as a transaction of its own, in one round trip.
 
         Several statements in it share the transaction; the rows are those of the last. Fires when
         it is committed. It is sent again after a serialization failure or a deadlock, three times
-        in all.
+        in all. It may EXECUTE what is `prepared`, for which a connection that doesn't know it yet
+        needs one round trip more.
         """
-        return _shielded(self._repeated(lambda: self._statement(sql, args)))
+        return _shielded(self._repeated(lambda: self._statement(sql, args, prepared)))
 
     def transaction(
         self, work: Callable[[Transaction], Awaitable[T]], *, timeout: float | None = None
@@ -149,9 +152,11 @@ class Database:
             await deferLater(self._reactor, next(waits))
         return await once()
 
-    async def _statement(self, sql: str, args: Arguments) -> list[Row]:
+    async def _statement(self, sql: str, args: Arguments, prepared: Prepared | None) -> list[Row]:
         link = await self._pool.borrow()
         try:
+            if prepared is not None:
+                await link.prepare(prepared, self.limits.statement)
             return (await self._committing(link, sql, args)).rows
         finally:
             self._pool.give_back(link)

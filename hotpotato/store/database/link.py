@@ -43,6 +43,18 @@ class Answer(msgspec.Struct, frozen=True):
     tag: str
 
 
+class Prepared(msgspec.Struct, frozen=True):
+    """A statement that a connection parses and plans once, and then knows by its name.
+
+    `types` are those of its parameters $1, $2 and so on. Once it is known, a query string may have
+    `EXECUTE name(%s)` in it.
+    """
+
+    name: str
+    types: str
+    sql: str
+
+
 class _Cursor(txpostgres.Cursor):  # type: ignore[misc]
     """txpostgres's cursor, whose errors stay what they are."""
 
@@ -111,6 +123,7 @@ class Link:
         self._connection = _Connection(reactor, self.close, notified)
         self._when_lost: list[Callable[[Link], None]] = []
         self._last_used = 0.0
+        self._prepared: set[str] = set()
 
     async def connect(self, server: Parameters, options: str, timeout: float) -> None:
         """Connect to one server within `timeout` seconds, or raise Unavailable."""
@@ -146,6 +159,13 @@ class Link:
             if self._connection.info.status != _CONNECTION_OK or is_read_only(error):
                 self.close()
             raise translated(error, closed=self.closed) from error
+
+    async def prepare(self, statement: Prepared, timeout: float) -> None:
+        """Make a statement known here, unless it is. Raises a DatabaseError."""
+        if statement.name not in self._prepared:
+            sql = f"PREPARE {statement.name}({statement.types}) AS {statement.sql}"
+            await self.execute(sql, None, timeout)
+            self._prepared.add(statement.name)
 
     @property
     def closed(self) -> bool:
