@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import phonenumbers
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from hotpotato.interfaces import IInbox, ReceiptFact, ReplyFact
 from hotpotato.rules import delivery
 from hotpotato.store import messages, replies
 from hotpotato.store.database import Database, Transaction
+from hotpotato.store.groups import Claim, Groups
 from hotpotato.vocabulary import Outcome, Progress
 
 
 @implementer(IInbox)
 class Inbox:
-    """The inbox of one configured sender, named `sender`. `report` is for metrics."""
+    """The inbox of one configured sender, named `sender`. `report` is for metrics.
+
+    Receipts that come while others are written down are written down together.
+    """
 
     def __init__(
         self,
@@ -28,7 +31,9 @@ class Inbox:
         self._database = database
         self._sender = sender
         self._report = report
-        self._log = Logger()
+        self._receipts: Groups[messages.Receipt, None] = Groups(
+            None, self._apply, _claims, under_way=1
+        )
 
     async def receipt(self, fact: ReceiptFact) -> None:
         """See IInbox."""
@@ -40,7 +45,7 @@ class Inbox:
             progress=fact.progress,
             detail=_text(fact.detail),
         )
-        await self._database.transaction(lambda transaction: apply(transaction, receipt))
+        await self._receipts.add(receipt)
         self._report(self._sender, fact.progress.value)
 
     async def reply(self, fact: ReplyFact) -> None:
@@ -58,33 +63,52 @@ class Inbox:
         if await replies.store(self._database, reply):
             self._report(self._sender, "reply")
 
+    async def _apply(self, group: Sequence[messages.Receipt]) -> Sequence[None]:
+        await self._database.transaction(lambda transaction: apply(transaction, group))
+        return [None] * len(group)
 
-async def apply(transaction: Transaction, receipt: messages.Receipt) -> None:
-    """Store a receipt and take its attempt and message forward, never back."""
-    await messages.lock_provider_ids(transaction, [(receipt.sender, receipt.provider_id)])
-    attempt = await messages.attempt_of(transaction, receipt)
-    await messages.store_receipt(transaction, receipt, attempt)
-    if attempt is None:
+
+async def apply(transaction: Transaction, receipts: Sequence[messages.Receipt]) -> None:
+    """Store receipts and take their attempts and messages forward, never back.
+
+    No two of them may name the same thing, but for the sender: by a reference and an id the first
+    would tell what the second is about.
+    """
+    await messages.lock_provider_ids(
+        transaction, [(one.sender, one.provider_id) for one in receipts]
+    )
+    about = await messages.attempts_of(transaction, receipts)
+    pairs = [(one, about.get(place, (None, None))[0]) for place, one in enumerate(receipts)]
+    await messages.store_receipts(transaction, pairs)
+    if not about:
         return
-    (message,) = await messages.lock(transaction, [attempt.message_id])
-    attempt = next(known for known in message.attempts if known.id == attempt.id)
-    progress = delivery.advanced(attempt.progress, receipt.progress)
+    locked = await messages.lock(transaction, [message_id for _, message_id in about.values()])
+    known = {attempt.id: attempt for message in locked for attempt in message.attempts}
+    said = [(attempt_id, one.progress) for one, attempt_id in pairs if attempt_id is not None]
+    ids: dict[int, str | None] = {}
+    for one, attempt_id in pairs:
+        if attempt_id is not None:
+            ids[attempt_id] = ids.get(attempt_id) or one.provider_id
     # A receipt says that the provider has it, whatever we know of the answer to the send.
-    await messages.accepted_by_receipt(transaction, attempt.id, receipt.provider_id)
-    if attempt.provider_id is None:
+    await messages.accepted_by_receipt(transaction, list(ids.items()))
+    if new := [
+        one for one, provider_id in ids.items() if provider_id and not known[one].provider_id
+    ]:
         # By the id that is known only now, others may have been meant that came before.
-        for _, said in await messages.early_receipts(transaction, [attempt.id]):
-            progress = delivery.advanced(progress, said)
-    await messages.set_progress(transaction, [(attempt.id, progress)])
-    standing = _standing(message, attempt.id, progress)
-    if standing.status is not message.status:
-        await messages.stand(transaction, [standing])
+        said += await messages.early_receipts(transaction, new)
+    progress = {one: known[one].progress for one in ids}
+    for attempt_id, news in said:
+        progress[attempt_id] = delivery.advanced(progress[attempt_id], news)
+    await messages.set_progress(transaction, list(progress.items()))
+    standings = [_standing(message, progress) for message in locked]
+    changed = [new for new, old in zip(standings, locked, strict=True) if new.status != old.status]
+    await messages.stand(transaction, changed)
 
 
-def _standing(message: messages.Locked, attempt_id: int, progress: Progress) -> messages.Standing:
+def _standing(message: messages.Locked, progress: Mapping[int, Progress]) -> messages.Standing:
     facts = [
-        delivery.AttemptFacts(Outcome.ACCEPTED, progress)
-        if attempt.id == attempt_id
+        delivery.AttemptFacts(Outcome.ACCEPTED, progress[attempt.id])
+        if attempt.id in progress
         else delivery.AttemptFacts(attempt.outcome, attempt.progress)
         for attempt in message.attempts
     ]
@@ -95,6 +119,12 @@ def _standing(message: messages.Locked, attempt_id: int, progress: Progress) -> 
         keep_lease=True,
         sentence=None,
     )
+
+
+def _claims(receipt: messages.Receipt) -> Sequence[Claim]:
+    # What one tells of an attempt, its provider's id, may be what the next is found by.
+    named = [("id", receipt.provider_id), ("reference", receipt.reference)]
+    return [Claim(f"{kind}:{name}".encode(), last=True) for kind, name in named if name]
 
 
 def e164(source: str) -> str | None:

@@ -40,13 +40,16 @@ class Groups(Generic[Item, Answer]):
     fails for all of them: with Unavailable each of them fails so, but with anything else it is
     called again for one item at a time, so that a bad one harms nobody else.
 
+    With a `clock` a group begins in the reactor's next turn, of what this one brings; without one
+    it begins at once, which is right where what comes during a group is enough for the next.
+
     `size` bounds a group, `under_way` the groups at once, and `waiting` the items not yet in a
     group: past it `add` fails at once with Unavailable.
     """
 
     def __init__(
         self,
-        clock: IReactorTime,
+        clock: IReactorTime | None,
         commit: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         claims: Callable[[Item], Sequence[Claim]],
         *,
@@ -84,8 +87,11 @@ class Groups(Generic[Item, Answer]):
         return answer
 
     def _schedule(self) -> None:
-        # Not at once: what the reactor reads in the same turn belongs into the same group.
-        if not self._scheduled and self._queue and self._under_way < self._most_under_way:
+        if self._scheduled or not self._queue or self._under_way >= self._most_under_way:
+            return
+        if self._clock is None:
+            self._begin()
+        else:
             self._scheduled = True
             self._clock.callLater(0, self._begin)
 

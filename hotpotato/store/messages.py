@@ -6,11 +6,14 @@ Rows are locked in this order everywhere: messages by id, then alerts by id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from hotpotato.store.database import Transaction
 from hotpotato.vocabulary import AlertStatus, MessageKind, MessageStatus, Outcome, Progress
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,25 +117,22 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _CLAIM = """
-SELECT id, tenant_id, kind, alert_id, notification_id, address, because, again, text, tries, lease,
-       expires_at <= hotpotato_now()
+SELECT message.id, message.tenant_id, message.kind, message.alert_id, message.notification_id,
+       message.address, message.because, message.again, message.text, message.tries, message.lease,
+       message.expires_at <= hotpotato_now(),
+       notification.state, notification.hostname, notification.service_name,
+       notification.display_name, notification.output, notification.author, notification.comment,
+       notification.event, code.code
   FROM message
- WHERE method = ANY(%s) AND due_at <= hotpotato_now()
- ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+  LEFT JOIN notification ON notification.id = message.notification_id
+  LEFT JOIN code ON code.alert_id = message.alert_id
+ WHERE message.method = ANY(%s) AND message.due_at <= hotpotato_now()
+ ORDER BY message.due_at LIMIT %s FOR UPDATE OF message SKIP LOCKED
 """
 
 # FOR SHARE: a recovery in this moment waits for our attempt to be written, so that the escalation
-# then knows that this person was told.
+# then knows that this person was told. Last, since whoever reports the same problem waits too.
 _ALERTS = "SELECT id, status FROM alert WHERE id = ANY(%s) ORDER BY id FOR SHARE"
-
-_ABOUT = """
-SELECT message.id, notification.state, notification.hostname, notification.service_name,
-       notification.display_name, notification.output, notification.author, notification.comment,
-       notification.event, code.code
-  FROM message JOIN notification ON notification.id = message.notification_id
-  LEFT JOIN code ON code.alert_id = message.alert_id
- WHERE message.id = ANY(%s)
-"""
 
 _ATTEMPTS = """
 SELECT id, message_id, number, sender, reference, provider_id, outcome, progress
@@ -145,27 +145,26 @@ async def claim(transaction: Transaction, methods: Sequence[str], most: int) -> 
     rows = await transaction.rows(_CLAIM, [list(methods), most])
     if not rows:
         return []
-    fields = DueMessage.__struct_fields__[:12]
-    found = [msgspec.convert(dict(zip(fields, row, strict=True)), DueMessage) for row in rows]
-    alerts = sorted({message.alert_id for message in found if message.alert_id is not None})
-    status: dict[int, str] = dict(await transaction.rows(_ALERTS, [alerts]) if alerts else ())
-    ids = [message.id for message in found]
-    about = {row[0]: _about(row[1:]) for row in await transaction.rows(_ABOUT, [ids])}
+    found = [
+        _struct(DueMessage, (*row[:12], None, _struct(About, row[12:]) if row[12] else None, ()))
+        for row in rows
+    ]
     tried = [message.id for message in found if message.tries]
     attempts = await _attempts(transaction, tried) if tried else {}
+    alerts = sorted({message.alert_id for message in found if message.alert_id is not None})
+    status: dict[int, str] = dict(await transaction.rows(_ALERTS, [alerts]) if alerts else ())
     return [
         msgspec.structs.replace(
             message,
             alert_status=AlertStatus(status[message.alert_id]) if message.alert_id else None,
-            about=about.get(message.id),
             attempts=attempts.get(message.id, ()),
         )
         for message in found
     ]
 
 
-def _about(row: Sequence[object]) -> About:
-    return msgspec.convert(dict(zip(About.__struct_fields__, row, strict=True)), About)
+def _struct(kind: type[S], row: Sequence[object]) -> S:
+    return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=True)), kind)
 
 
 async def _attempts(
@@ -173,7 +172,7 @@ async def _attempts(
 ) -> dict[int, tuple[Attempt, ...]]:
     found: dict[int, tuple[Attempt, ...]] = {}
     for row in await transaction.rows(_ATTEMPTS, [list(messages)]):
-        attempt = msgspec.convert(dict(zip(Attempt.__struct_fields__, row, strict=True)), Attempt)
+        attempt = _struct(Attempt, row)
         found[attempt.message_id] = (*found.get(attempt.message_id, ()), attempt)
     return found
 
@@ -245,24 +244,27 @@ async def lock_provider_ids(
 
 async def lock(transaction: Transaction, messages: Iterable[int]) -> list[Locked]:
     """These messages under lock, with their attempts."""
-    ids = sorted(set(messages))
-    rows = await transaction.rows(
-        """
-        SELECT id, tenant_id, kind, alert_id, notification_id, status, lease,
-               expires_at <= hotpotato_now()
-          FROM message WHERE id = ANY(%s) ORDER BY id FOR UPDATE
-        """,
-        [ids],
-    )
-    attempts = await _attempts(transaction, ids)
-    fields = Locked.__struct_fields__[:8]
-    return [
-        msgspec.structs.replace(
-            msgspec.convert(dict(zip(fields, row, strict=True)), Locked),
-            attempts=attempts.get(row[0], ()),
-        )
-        for row in rows
-    ]
+    rows = await transaction.rows(_LOCK, {"ids": sorted(set(messages))})
+    split = len(Locked.__struct_fields__) - 1
+    found: dict[int, Locked] = {}
+    for row in rows:
+        attempt = () if row[split] is None else (_struct(Attempt, row[split:]),)
+        known = found.get(row[0]) or _struct(Locked, (*row[:split], ()))
+        found[known.id] = msgspec.structs.replace(known, attempts=known.attempts + attempt)
+    return list(found.values())
+
+
+# Two statements, so that the second sees what those wrote that the first waited for.
+_LOCK = """
+SELECT FROM message WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE;
+
+SELECT message.id, message.tenant_id, message.kind, message.alert_id, message.notification_id,
+       message.status, message.lease, message.expires_at <= hotpotato_now(),
+       attempt.id, attempt.message_id, attempt.number, attempt.sender, attempt.reference,
+       attempt.provider_id, attempt.outcome, attempt.progress
+  FROM message LEFT JOIN attempt ON attempt.message_id = message.id
+ WHERE message.id = ANY(%(ids)s) ORDER BY message.id, attempt.number
+"""
 
 
 def overwrites(outcome: Outcome, known: Outcome | None) -> bool:
@@ -391,69 +393,82 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None
 
 
-async def attempt_of(transaction: Transaction, receipt: Receipt) -> Attempt | None:
-    """The attempt that a receipt is about: by our reference, or by the provider's id."""
+async def attempts_of(
+    transaction: Transaction, receipts: Sequence[Receipt]
+) -> dict[int, tuple[int, int]]:
+    """(attempt, message) that receipts are about, by their place among them; others are left out.
+
+    By our reference, or by the provider's id.
+    """
     rows = await transaction.rows(
         """
-        SELECT id, message_id, number, sender, reference, provider_id, outcome, progress
-          FROM attempt
-         WHERE sender = %(sender)s
-           AND (reference = %(reference)s OR provider_id = %(provider_id)s)
-         ORDER BY reference IS NOT DISTINCT FROM %(reference)s DESC, id DESC LIMIT 1
+        SELECT given.place, found.id, found.message_id
+          FROM json_to_recordset(%s) AS given(
+                   place integer, sender text, provider_id text, reference text),
+               LATERAL (SELECT id, message_id FROM attempt
+                         WHERE sender = given.sender
+                           AND (reference = given.reference OR provider_id = given.provider_id)
+                         ORDER BY reference IS NOT DISTINCT FROM given.reference DESC, id DESC
+                         LIMIT 1) AS found
         """,
-        {
-            "sender": receipt.sender,
-            "reference": receipt.reference,
-            "provider_id": receipt.provider_id,
-        },
+        [_json([_placed(place, receipt) for place, receipt in enumerate(receipts)])],
     )
-    if not rows:
-        return None
-    return msgspec.convert(dict(zip(Attempt.__struct_fields__, rows[0], strict=True)), Attempt)
+    return {place: (attempt_id, message_id) for place, attempt_id, message_id in rows}
 
 
-async def store_receipt(
-    transaction: Transaction, receipt: Receipt, attempt: Attempt | None
+async def store_receipts(
+    transaction: Transaction, receipts: Sequence[tuple[Receipt, int | None]]
 ) -> None:
-    """Keep a receipt as it came, with a line of history where it is known what it is about."""
+    """Keep receipts as they came, with a line of history where their attempt is known."""
     await transaction.execute(
         """
-        WITH about AS (
-            SELECT message.tenant_id, message.alert_id, message.notification_id, message.id
-              FROM message WHERE message.id = %(message_id)s
+        WITH given AS (
+            SELECT given.*, attempt.tenant_id, attempt.message_id, attempt.number
+              FROM json_to_recordset(%s) AS given(
+                       place integer, attempt_id bigint, sender text, provider_id text,
+                       reference text, status text, progress text, detail text)
+              LEFT JOIN attempt ON attempt.id = given.attempt_id
         ), kept AS (
             INSERT INTO receipt (tenant_id, attempt_id, sender, provider_id, reference, status,
                                  progress, detail, received_at)
-            SELECT (SELECT tenant_id FROM about), %(attempt_id)s, %(sender)s, %(provider_id)s,
-                   %(reference)s, %(status)s, %(progress)s, %(detail)s, hotpotato_now()
+            SELECT tenant_id, attempt_id, sender, provider_id, reference, status, progress, detail,
+                   hotpotato_now()
+              FROM given ORDER BY place
         )
         INSERT INTO history (tenant_id, kind, alert_id, notification_id, message_id, sentence)
-        SELECT tenant_id, 'receipt', alert_id, notification_id, id,
-               'receipt from ' || %(sender)s || ' for attempt ' || %(number)s || ': ' || %(status)s
-               || coalesce(' (' || %(detail)s || ')', '')
-          FROM about
+        SELECT message.tenant_id, 'receipt', message.alert_id, message.notification_id, message.id,
+               'receipt from ' || given.sender || ' for attempt ' || given.number || ': '
+               || given.status || coalesce(' (' || given.detail || ')', '')
+          FROM given JOIN message ON message.id = given.message_id ORDER BY place
         """,
-        {
-            "message_id": attempt and attempt.message_id,
-            "attempt_id": attempt and attempt.id,
-            "number": str(attempt.number) if attempt else "",
-            **msgspec.to_builtins(receipt),
-        },
+        [
+            _json(
+                [
+                    _placed(place, receipt) | {"attempt_id": attempt_id}
+                    for place, (receipt, attempt_id) in enumerate(receipts)
+                ]
+            )
+        ],
     )
 
 
+def _placed(place: int, receipt: Receipt) -> dict[str, object]:
+    return {"place": place, **msgspec.structs.asdict(receipt)}
+
+
 async def accepted_by_receipt(
-    transaction: Transaction, attempt_id: int, provider_id: str | None
+    transaction: Transaction, ids: Sequence[tuple[int, str | None]]
 ) -> None:
-    """Note that the provider has an attempt, as a receipt for it says."""
+    """Note that the provider has attempts, and by which id, as receipts for them say."""
     await transaction.execute(
         """
         UPDATE attempt
-           SET outcome = 'accepted', provider_id = coalesce(provider_id, %s),
+           SET outcome = 'accepted', provider_id = coalesce(attempt.provider_id, given.provider_id),
                settled_at = coalesce(settled_at, hotpotato_now())
-         WHERE id = %s
+          FROM unnest(%s::bigint[], %s::text[]) AS given(id, provider_id)
+         WHERE attempt.id = given.id
         """,
-        [provider_id, attempt_id],
+        [[attempt_id for attempt_id, _ in ids], [provider_id for _, provider_id in ids]],
     )
 
 
