@@ -77,6 +77,7 @@ class Dispatch:
         self._report = report
         self._log = Logger()
         self._under_way: dict[int, Deferred[None]] = {}
+        self._sending = 0
         self._settling: Groups[messages.Settled, None] = Groups(
             clock, self._settle, lambda settled: (), under_way=1
         )
@@ -88,7 +89,7 @@ class Dispatch:
 
     @property
     def under_way(self) -> int:
-        """How many attempts are being made."""
+        """How many attempts are being made, or written down."""
         return len(self._under_way)
 
     def start(self) -> None:
@@ -112,12 +113,13 @@ class Dispatch:
 
     async def turn(self) -> float | None:
         """Begin attempts for due messages, as many as the lane has places for."""
-        free = self._lane.concurrency - len(self._under_way)
+        free = self._lane.concurrency - self._sending
         if free <= 0:
             return None
         tries, seconds = await self._database.transaction(
             lambda transaction: self._claim(transaction, free)
         )
+        self._sending += len(tries)
         for one in tries:
             making = self._under_way[one.attempt_id] = Deferred.fromCoroutine(self._make(one))
             making.addBoth(self._made, one)
@@ -173,7 +175,12 @@ class Dispatch:
 
     async def _make(self, one: Try) -> None:
         started = self._clock.seconds()
-        outcome = await self._send(one)
+        try:
+            outcome = await self._send(one)
+        finally:
+            # What is still to be written down is no load for the sender.
+            self._sending -= 1
+            self.freed()
         settled = attempts.settled(
             attempt_id=one.attempt_id,
             message_id=one.message_id,
@@ -198,7 +205,6 @@ class Dispatch:
                 "attempt {attempt_id} could not be settled", result, attempt_id=one.attempt_id
             )
         del self._under_way[one.attempt_id]
-        self.freed()
 
     async def _send(self, one: Try) -> SendOutcome:
         """What the sender says within its deadline; anything unexpected counts as unknown."""
