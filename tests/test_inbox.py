@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
 from hotpotato.duties import attempts
 from hotpotato.inbox import Inbox, e164
@@ -130,25 +131,29 @@ OUTCOMES: dict[str, SendOutcome] = {
 }
 
 
+def fact(message: Sent, receipt: Receipt) -> ReceiptFact:
+    """A receipt as the sender hands it in."""
+    reference = message.attempts[receipt.number - 1][1]
+    return ReceiptFact(
+        status="whatever",
+        progress=receipt.progress,
+        provider_id=None if receipt.by == "reference" else f"id-of-{reference}",
+        reference=None if receipt.by == "id" else reference,
+    )
+
+
 def happen(database: Direct, message: Sent, event: Event) -> None:
     """Let one event happen."""
-    attempt_id, reference = message.attempts[event.number - 1]
-    provider_id = f"id-of-{reference}"
     pretended: Any = database
     if isinstance(event, Receipt):
-        fact = ReceiptFact(
-            status="whatever",
-            progress=event.progress,
-            provider_id=None if event.by == "reference" else provider_id,
-            reference=None if event.by == "id" else reference,
-        )
-        run(Inbox(pretended, SENDER).receipt(fact))
+        run(Inbox(pretended, SENDER).receipt(fact(message, event)))
         return
+    attempt_id, reference = message.attempts[event.number - 1]
     settled = attempts.settled(
         attempt_id=attempt_id,
         message_id=message.message_id,
         number=event.number,
-        outcome=OUTCOMES.get(event.kind, Accepted(provider_id)),
+        outcome=OUTCOMES.get(event.kind, Accepted(f"id-of-{reference}")),
     )
     run(database.transaction(lambda tx: attempts.settle(tx, SENDER, [settled])))
 
@@ -261,6 +266,74 @@ def test_what_is_known_never_goes_back(
         happen(database, message, event)
         seen.append(order.index(state(database, message)[0][0]))
     assert seen == sorted(seen)
+
+
+class Busy:
+    """A database whose transactions begin only when the test goes on."""
+
+    def __init__(self, database: Direct) -> None:
+        self._database = database
+        self._waiting: list[tuple[Deferred[Any], Any]] = []
+        self.transactions = 0
+
+    def transaction(self, work: Any) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self._waiting.append((done, work))
+        return done
+
+    def go_on(self) -> None:
+        while self._waiting:
+            done, work = self._waiting.pop(0)
+            self.transactions += 1
+            self._database.transaction(work).chainDeferred(done)
+
+
+@settings(max_examples=40)
+@given(
+    receipts=st.lists(
+        st.builds(
+            Receipt,
+            st.integers(1, 2),
+            st.sampled_from(["reference", "id", "both"]),
+            st.sampled_from(Progress),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+@example(receipts=[UNDERWAY, BY_BOTH, BY_ID])
+@example(receipts=[BY_ID, BY_BOTH])
+def test_receipts_that_come_all_at_once_come_to_the_same(
+    database: Direct, receipts: list[Receipt]
+) -> None:
+    message = sent(database, 2)
+    (before,) = database.sql("SELECT count(*) FROM receipt")
+    busy = Busy(database)
+    pretended: Any = busy
+    inbox = Inbox(pretended, SENDER)
+    stored = [Deferred.fromCoroutine(inbox.receipt(fact(message, one))) for one in receipts]
+    busy.go_on()
+    assert [run(each) for each in stored] == [None] * len(receipts)
+    assert state(database, message) == expected([*receipts], 2)
+    (after,) = database.sql("SELECT count(*) FROM receipt")
+    assert after[0] - before[0] == len(receipts)
+
+
+def test_receipts_of_different_messages_that_come_together_are_one_transaction(
+    database: Direct,
+) -> None:
+    message = sent(database, 2)
+    busy = Busy(database)
+    pretended: Any = busy
+    inbox = Inbox(pretended, SENDER)
+    first, second = (Receipt(n, "reference", Progress.DELIVERED) for n in (1, 2))
+    nobodys = ReceiptFact(status="sent", progress=Progress.UNDERWAY, provider_id="unheard-of")
+    facts = [nobodys, fact(message, first), fact(message, second), nobodys]
+    stored = [Deferred.fromCoroutine(inbox.receipt(one)) for one in facts]
+    busy.go_on()
+    assert [run(each) for each in stored] == [None] * 4
+    assert busy.transactions == 2, "the first alone, then what came meanwhile"
+    assert [progress for _, _, progress in state(database, message)] == ["delivered"] * 2
 
 
 def test_a_receipt_that_nobody_knows_is_kept(database: Direct) -> None:

@@ -22,6 +22,7 @@ from hotpotato.store.database import (
     DatabaseError,
     Limits,
     OutcomeUnknown,
+    Prepared,
     StatementRefused,
     Transaction,
     Unavailable,
@@ -180,6 +181,36 @@ async def test_several_statements_in_one_string_are_one_transaction(
     error = await failure_of(database.statement("INSERT INTO t VALUES (1); SELECT 1 / 0"))
     assert isinstance(error, StatementRefused)
     assert cluster.sql("SELECT a FROM t") == []
+
+
+@with_debian_too
+@pytest_twisted.ensureDeferred
+async def test_what_is_prepared_is_known_to_each_connection_also_to_one_that_is_new(
+    cluster: Cluster, make: Make
+) -> None:
+    database = await ready(make(cluster.url(), size=1))
+    double = Prepared(
+        "double", "integer", "SELECT 2 * $1, count(*)::int FROM pg_prepared_statements"
+    )
+    for number in (1, 2):
+        rows = await database.statement("EXECUTE double(%s)", [number], double)
+        assert rows == [(2 * number, 1)]
+    cluster.terminate_backends()
+    await works(database)
+    assert await database.statement("EXECUTE double(%s)", [3], double) == [(6, 1)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_prepared_is_refused_and_spares_the_connection(
+    cluster: Cluster, make: Make
+) -> None:
+    database = await ready(make(cluster.url(), size=1))
+    wrong = Prepared("wrong", "integer", "SELECT $1 FROM nowhere")
+    for _ in range(2):
+        error = await failure_of(database.statement("EXECUTE wrong(%s)", [1], wrong))
+        assert isinstance(error, StatementRefused)
+        assert error.sqlstate == "42P01"
+    assert await database.statement("SELECT 1") == [(1,)]
 
 
 @pytest_twisted.ensureDeferred

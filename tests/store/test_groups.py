@@ -21,9 +21,11 @@ Item = tuple[str, str, str]
 class Committing:
     """Groups, and the commits they ask for, which end when the test says so."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, *, at_once: bool = False, **limits: int) -> None:
         self.clock = Clock()
-        self.groups: Groups[Item, str] = Groups(self.clock, self.commit, _claims, **limits)
+        self.groups: Groups[Item, str] = Groups(
+            None if at_once else self.clock, self.commit, _claims, **limits
+        )
         self.under_way: list[tuple[list[Item], Deferred[Sequence[str]]]] = []
         self.begun: list[str] = []
 
@@ -97,6 +99,15 @@ def test_what_comes_while_the_groups_under_way_are_committed_makes_the_next_one(
     made.end()
     assert made.begun == ["a", "b", "c d e"]
     assert made.groups.waiting == 0
+
+
+def test_without_a_clock_a_group_begins_at_once_and_the_next_one_when_it_ends() -> None:
+    made = Committing(at_once=True, under_way=1)
+    for name in "abc":
+        made.add(name)
+    assert made.begun == ["a"]
+    made.end()
+    assert made.begun == ["a", "b c"]
 
 
 def test_a_group_has_a_largest_size_and_the_rest_follows_at_once_in_another() -> None:
