@@ -89,7 +89,7 @@ class Ingest:
                 "subjects": subjects,
                 "rows": msgspec.json.encode(rows).decode(),
             },
-            _INGEST,
+            INGEST,
         )
         stored = {
             order: Stored(**dict(zip(_ANSWER, rest, strict=True))) for order, *rest in answers
@@ -158,7 +158,7 @@ SELECT pg_notify('hotpotato', 'escalation');
 EXECUTE ingest(%(rows)s)
 """
 
-_INGEST = Prepared(
+INGEST = Prepared(
     "ingest",
     "json",
     r"""
