@@ -83,7 +83,10 @@ def _notes(rates: list[Rate], took: Latency, plan: Plan, seconds: float) -> str:
         f"Not answered 2xx: {refused}. Never came to the gateway: {took.missing}.\n"
         f"Texts/s that went out meanwhile: {', '.join(f'{each.texts:.0f}' for each in rates)}."
         f" Load generator: at most {max(each.load for each in rates):.0%} of a core."
-        f" {seconds:.0f} s in all."
+        f" {seconds:.0f} s in all.\n"
+        f"CPU for each, in ms: the daemon's"
+        f" {', '.join(f'{each.our_cpu:.2f}' for each in rates)}; the bare route's"
+        f" {', '.join(f'{each.bare_cpu:.2f}' for each in rates)}."
     )
 
 

@@ -34,7 +34,8 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of notification: what was taken a second, turn by turn, and by the bare route.
 
     `texts` came to the gateway a second meanwhile. `load` is the share of a core that the load
-    generator took.
+    generator took. `our_cpu` is the milliseconds of CPU that the daemon took for each, all its
+    duties included, and `bare_cpu` the bare route's.
     """
 
     ours: list[float]
@@ -42,6 +43,8 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     texts: float
     load: float
+    our_cpu: float
+    bare_cpu: float
 
     @property
     def ratio(self) -> float:
@@ -69,12 +72,14 @@ def rate(stage: Stage, plan: Plan, *, distinct: bool) -> Rate:
     meets both alike; and what our side has still to do when its turn ends, dispatch above all, is
     not done in the other's time.
     """
-    bare = Target(port=stage.echo_port, path="/echo", key="0" * 64, name="host", distinct=distinct)
+    bare = Target(
+        port=int(stage.echo.ready), path="/echo", key="0" * 64, name="host", distinct=distinct
+    )
     with stage.round(receipts=False) as round:
         ours = msgspec.structs.replace(bare, port=round.port, path=SEND, key=round.key)
         with stage.load(ours) as our_load, stage.load(bare) as bare_load:
-            our_side = _Side(our_load, round.programs)
-            bare_side = _Side(bare_load, ())
+            our_side = _Side(our_load, round.daemon, round.programs)
+            bare_side = _Side(bare_load, stage.echo, ())
             for side in (our_side, bare_side):
                 side.warm_up(plan.warm_up)
             for _ in range(plan.turns):
@@ -87,15 +92,23 @@ def rate(stage: Stage, plan: Plan, *, distinct: bool) -> Rate:
         refused=our_side.refused + bare_side.refused,
         texts=texts / our_side.seconds,
         load=max(our_side.load, bare_side.load),
+        our_cpu=our_side.cpu_each,
+        bare_cpu=bare_side.cpu_each,
     )
 
 
 class _Side:
-    """A load generator and what it loads, which stand still unless it is their turn."""
+    """A load generator and what it loads, which stand still unless it is their turn.
 
-    def __init__(self, load: Program, loaded: Sequence[Program]) -> None:
+    `answers` is the program that answers it.
+    """
+
+    def __init__(self, load: Program, answers: Program, loaded: Sequence[Program]) -> None:
         self._load = load
+        self._answers = answers
         self._programs = (*loaded, load)
+        self._confirmed = 0
+        self._cpu = 0.0
         self.rates: list[float] = []
         self.seconds = 0.0
         self.refused = 0
@@ -110,15 +123,23 @@ class _Side:
     def turn(self, seconds: float) -> None:
         for program in self._programs:
             program.resume()
+        cpu = self._answers.cpu()
         before = self._count()
         time.sleep(seconds)
         after = self._count()
         self._pause()
+        self._cpu += self._answers.cpu() - cpu
+        self._confirmed += after.confirmed - before.confirmed
         took = after.at - before.at
         self.seconds += took
         self.rates.append((after.confirmed - before.confirmed) / took)
         self.load = max(self.load, (after.cpu - before.cpu) / took)
         self.refused = after.refused
+
+    @property
+    def cpu_each(self) -> float:
+        """Milliseconds of CPU for each request, over all turns."""
+        return 1000 * self._cpu / max(self._confirmed, 1)
 
     def _count(self) -> Count:
         return msgspec.json.decode(self._load.ask("count"), type=Count)

@@ -74,6 +74,12 @@ class Program:
             raise Broken(f"{self._name} has ended:\n{self._log_end()}")
         return answer
 
+    def cpu(self) -> float:
+        """Seconds of CPU that it has taken so far."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def pause(self) -> None:
         """Let it stand still, until `resume`."""
         os.kill(self._process.pid, signal.SIGSTOP)
@@ -105,6 +111,7 @@ class Round:
 
     def __init__(self, programs: Sequence[Program], port: int, key: str, arrivals: Path) -> None:
         self.programs = programs
+        self.daemon = programs[-1]
         self.port = port
         self.key = key
         self._arrivals = arrivals
@@ -148,9 +155,9 @@ class Stage:
         self._exit.close()
 
     @property
-    def echo_port(self) -> int:
-        """Where the bare Klein route is."""
-        return int(self._echo.ready)
+    def echo(self) -> Program:
+        """The bare Klein route; it is ready with its port."""
+        return self._echo
 
     def about(self) -> str:
         """The PostgreSQL, and what it promises of a commit."""
