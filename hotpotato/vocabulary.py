@@ -61,10 +61,18 @@ class MessageKind(enum.StrEnum):
     """A problem, to somebody who should act."""
     RECOVERY = "recovery"
     """The end of a problem, to those who were told of it."""
+    FLAPPING = "flapping"
+    """A problem that comes and goes, told once instead of each time."""
     ANNOUNCEMENT = "announcement"
     """Something to know that opens no alert: CUSTOM, and Hot Potato's own notices."""
+    DIGEST = "digest"
+    """Several of the above in one text, with one code for all."""
+    NOTICE = "notice"
+    """What others did: acknowledged it, switched a phone off."""
     CONFIRMATION = "confirmation"
     """The answer to a reply."""
+    VERIFICATION = "verification"
+    """The code that proves that a contact is there."""
     TEST = "test"
     """`hotpotato send-test`."""
 
@@ -72,6 +80,10 @@ class MessageKind(enum.StrEnum):
 class MessageStatus(enum.StrEnum):
     """How far one message got, derived from its attempts."""
 
+    HELD = "held"
+    """Waits for its contact's pace, or for a set time; what waits together is merged."""
+    MERGED = "merged"
+    """Is told in a digest, and goes the way of that."""
     QUEUED = "queued"
     """Waits for an attempt, the first or another."""
     SENDING = "sending"
@@ -125,3 +137,19 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     comment: str | None = None
     number: str | None = None
     late: bool = False
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """What it holds back, by whom and why; `ends_in` is the seconds that it still lasts.
+
+    `host` and `service` are shell patterns (`*`, `?`, `[a-z]`), case ignored; `service` None means
+    the hosts and all their services. `server_id` None: from any monitoring server.
+    """
+
+    id: int
+    host: str
+    service: str | None
+    server_id: int | None
+    author: str
+    reason: str
+    ends_in: float
