@@ -1,47 +1,32 @@
 """Alerts and announcements that are due: what the escalation reads and writes.
 
 Each call is part of one transaction: due rows are claimed with FOR UPDATE SKIP LOCKED, decided and
-written before it commits, so a process that dies leaves nothing behind.
+written before it commits, so a process that dies leaves nothing behind. Everything is asked for a
+whole set of alerts at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
 
 from hotpotato.store.database import Transaction
-from hotpotato.vocabulary import AlertStatus, MessageKind
+from hotpotato.vocabulary import AlertStatus, MessageStatus
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-class Paged(msgspec.Struct, frozen=True, kw_only=True):
-    """One person who was paged for one alert, or told of one announcement.
-
-    `in_round`: since the last page to the person on call. `waiting`: a page is still being tried.
-    `sending`: one is with a sender at this moment. `told`: one may have been received, since a try
-    at it was accepted and did not fail later, is under way, or ended unknown. `failed`: the last
-    one will not arrive.
-    """
-
-    person_id: int
-    name: str
-    in_round: bool
-    waiting: bool
-    sending: bool
-    told: bool
-    failed: bool
-
-
 class Due(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert, or an announcement (`alert_id` None), whose time has come, and what is known of it.
+    """An alert, or an announcement (`alert_id` None), whose time has come.
 
-    `notification_id` is what there is to tell; `news`: nobody was told of it yet. `repeat_in` is
-    the seconds until the next page to the person on call, None before the first. `page_failed`: a
-    page was found not to arrive since the last look. `holder` is who has the pager, whether or not
-    they can be reached; `people`, by id, are the tenant's who can be.
+    `notification_id` is what there is to tell; `news`: nobody was told of it yet. `now` is when
+    this is decided, and `place`, `place_age` and `acknowledged_left` are in seconds; `round` counts
+    the turns. `page_failed`: a page was found not to arrive since the last look. `changes`: how
+    often its subject was opened or resolved within the tenant's `flapping_within` (or the
+    given default); `was_flapping`: that was told already and it was not stable since.
     """
 
     tenant_id: int
@@ -49,157 +34,231 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     notification_id: int
     status: AlertStatus
     news: bool
-    repeat_in: float | None
+    state: str
+    told_state: str | None
+    server_id: int | None
+    hostname: str
+    service_name: str | None
+    place: float | None
+    place_age: float
+    round: int
     page_failed: bool
-    holder: int | None
-    people: Mapping[int, str]
-    paged: tuple[Paged, ...]
+    acknowledged_by: str | None
+    acknowledged_by_id: int | None
+    acknowledged_left: float | None
+    acknowledgement_told: bool
+    resolved_by: str | None
+    silenced: bool
+    changes: int
+    was_flapping: bool
+    timezone: str
+    now: datetime
+
+    @property
+    def key(self) -> Key:
+        """What its messages go by."""
+        return (self.alert_id, None) if self.alert_id else (None, self.notification_id)
 
 
-class Queued(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to be queued: `kind` to the first contact of `person_id`.
+Key = tuple[int | None, int | None]
+"""(alert, None), or (None, the notification of an announcement)."""
 
-    `again`: there is nothing new, only nobody's answer.
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that was queued or held; `status` is its digest's where it was merged into one.
+
+    `held_for` and `age` are in seconds: how long it is held at least, since when it was let go.
+    `sending`: it is with a sender at this moment. `in_digest`: in a digest that is to be sent yet.
     """
 
-    kind: MessageKind
-    tenant_id: int
     person_id: int
-    alert_id: int | None
-    notification_id: int
-    because: str | None
-    again: bool
+    contact_id: int
+    round: int
+    status: MessageStatus
+    held_for: float | None
+    age: float | None
+    sending: bool
+    in_digest: bool
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of tenants and of due alerts beside the rows themselves.
+
+    `people` are those who can be reached, by tenant and id: their name and their working contacts
+    in order. `holders`: who has each schedule, by tenant and name. `pages`, in order, and `told`,
+    the people who may have received one, go by `Due.key`.
+    """
+
+    people: Mapping[int, Mapping[int, tuple[str, tuple[int, ...]]]]
+    holders: Mapping[int, Mapping[str, int]]
+    pages: Mapping[Key, Sequence[Page]]
+    told: Mapping[Key, frozenset[int]]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What was decided of one Due: see `rules.escalation.Decision`."""
 
     due: Due
-    messages: tuple[Queued, ...]
     new_round: bool
+    place: float | None
+    reopened: bool
+    flapping: bool
+    silenced: bool
     look_in: float | None
     sentence: str | None
 
 
-_DUE_ALERTS = """
-SELECT tenant_id, id AS alert_id, last_notification_id AS notification_id, status,
-       last_notification_id > told_notification_id AS news,
-       extract(epoch FROM repeat_at - hotpotato_now())::float AS repeat_in, page_failed
-  FROM alert
- WHERE due_at <= hotpotato_now()
- ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+# How often a subject changed, from its last alerts: each is opened, and perhaps resolved. It was
+# flapping if this alert was called so, or one before it and there was no long enough pause since.
+_CHANGES = """
+LEFT JOIN policy ON policy.tenant_id = alert.tenant_id,
+LATERAL (SELECT hotpotato_now() - coalesce(policy.flapping_within,
+                                           make_interval(secs => %(within)s)) AS since) AS window_,
+LATERAL (
+    SELECT count(*) FILTER (WHERE lately.opened_at > since)
+           + count(*) FILTER (WHERE lately.resolved_at > since) AS changes,
+           greatest(max(lately.opened_at), max(lately.resolved_at)) > since
+           AND bool_or(lately.flapping
+                       AND (lately.id = alert.id
+                            OR coalesce(lately.resolved_at, lately.opened_at)
+                               > alert.opened_at - (hotpotato_now() - since))) AS was_flapping
+      FROM (SELECT id, opened_at, resolved_at, flapping FROM alert AS each
+             WHERE each.subject = alert.subject ORDER BY opened_at DESC LIMIT 20) AS lately
+) AS lately
 """
+
+_DUE_ALERTS = f"""
+SELECT alert.tenant_id, alert.id AS alert_id, alert.last_notification_id AS notification_id,
+       alert.status, alert.last_notification_id > alert.told_notification_id AS news, alert.state,
+       alert.told_state, alert.server_id, alert.hostname, alert.service_name,
+       extract(epoch FROM alert.place)::float AS place,
+       coalesce(extract(epoch FROM hotpotato_now() - alert.place_at), 0)::float AS place_age,
+       alert.round, alert.page_failed, alert.acknowledged_by, alert.acknowledged_by_id,
+       extract(epoch FROM alert.acknowledged_until - hotpotato_now())::float AS acknowledged_left,
+       alert.acknowledgement_told, alert.resolved_by, alert.silenced, lately.changes,
+       coalesce(lately.was_flapping, false) AS was_flapping, tenant.timezone, hotpotato_now() AS now
+  FROM (SELECT * FROM alert WHERE due_at <= hotpotato_now()
+         ORDER BY due_at, id LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS alert
+  JOIN tenant ON tenant.id = alert.tenant_id
+  {_CHANGES}
+ ORDER BY alert.due_at, alert.id
+"""  # noqa: S608
 
 _DUE_ANNOUNCEMENTS = """
-SELECT tenant_id, NULL::bigint AS alert_id, notification_id, 'triggered' AS status,
+SELECT announcement.tenant_id, NULL::bigint AS alert_id, announcement.notification_id,
+       'triggered' AS status,
        NOT EXISTS (SELECT FROM message WHERE message.kind = 'announcement'
                       AND message.notification_id = announcement.notification_id) AS news,
-       NULL::float AS repeat_in, page_failed
-  FROM announcement
- WHERE due_at <= hotpotato_now()
- ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+       notification.state, NULL::text AS told_state, notification.server_id, notification.hostname,
+       notification.service_name, NULL::float AS place, 0.0::float AS place_age, 0 AS round,
+       announcement.page_failed, NULL::text AS acknowledged_by,
+       NULL::bigint AS acknowledged_by_id,
+       NULL::float AS acknowledged_left, true AS acknowledgement_told,
+       NULL::text AS resolved_by, false AS silenced,
+       0 AS changes, false AS was_flapping, tenant.timezone, hotpotato_now() AS now
+  FROM (SELECT * FROM announcement WHERE due_at <= hotpotato_now()
+         ORDER BY due_at, notification_id LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS announcement
+  JOIN notification ON notification.id = announcement.notification_id
+  JOIN tenant ON tenant.id = announcement.tenant_id
+ ORDER BY announcement.due_at, announcement.notification_id
 """
 
-# People by tenant who can be reached: enabled, with a contact.
+# People by tenant who can be reached: enabled, with a contact that is not switched off.
 _PEOPLE = """
-SELECT person.tenant_id, person.id, person.name FROM person
+SELECT person.tenant_id, person.id, person.name,
+       array_agg(contact.id ORDER BY contact.position, contact.id)
+  FROM person JOIN contact ON contact.person_id = person.id
  WHERE person.tenant_id = ANY(%s) AND person.disabled_at IS NULL
-   AND EXISTS (SELECT FROM contact WHERE contact.person_id = person.id
-                                     AND contact.removed_at IS NULL)
+   AND contact.removed_at IS NULL AND contact.stopped_at IS NULL
+ GROUP BY person.id
+ ORDER BY person.id
 """
 
 _HOLDERS = """
-SELECT schedule.tenant_id, shift.person_id
+SELECT schedule.tenant_id, schedule.name, shift.person_id
   FROM schedule JOIN shift ON shift.schedule_id = schedule.id
                           AND shift.during @> hotpotato_now()
- WHERE schedule.name = 'primary' AND schedule.tenant_id = ANY(%s)
+ WHERE schedule.tenant_id = ANY(%s)
 """
 
-_PAGED = """
+# Of an old alert only the last rounds: whoever was not paged in those is as good as not paged.
+_PAGES = """
 SELECT message.alert_id, CASE WHEN message.alert_id IS NULL THEN message.notification_id END,
-       person.id AS person_id, person.name,
-       bool_or(message.round = coalesce(alert.round, 0)) AS in_round,
-       bool_or(message.status IN ('queued', 'sending')) AS waiting,
-       bool_or(message.lease IS NOT NULL AND message.due_at > hotpotato_now()) AS sending,
-       bool_or(EXISTS (SELECT FROM attempt WHERE attempt.message_id = message.id
-                          AND coalesce(attempt.outcome, 'unknown') IN ('accepted', 'unknown')
-                          AND attempt.progress <> 'failed')) AS told,
-       (array_agg(message.status ORDER BY message.id DESC))[1] = 'failed' AS failed
-  FROM message JOIN person ON person.id = message.person_id
+       message.person_id, message.contact_id, message.round,
+       coalesce(digest.status, message.status) AS status,
+       CASE WHEN message.status = 'held' THEN
+            greatest(0, extract(epoch FROM message.hold_until - hotpotato_now()))::float END,
+       extract(epoch FROM hotpotato_now()
+                          - coalesce(digest.released_at, message.released_at))::float,
+       coalesce(digest.lease, message.lease) IS NOT NULL
+           -- Without a due time it needs no further attempt: a receipt was faster than the answer.
+           AND coalesce(coalesce(digest.due_at, message.due_at) > hotpotato_now(), false),
+       coalesce(digest.status IN ('queued', 'sending'), false)
+  FROM message LEFT JOIN message AS digest ON digest.id = message.digest_id
   LEFT JOIN alert ON alert.id = message.alert_id
- WHERE message.alert_id = ANY(%(alerts)s) AND message.kind = 'page'
-    OR message.notification_id = ANY(%(announcements)s) AND message.kind = 'announcement'
- GROUP BY 1, 2, 3, alert.round
- ORDER BY 1, 2, 3
+ WHERE message.status <> 'cancelled'
+   AND (message.alert_id = ANY(%(alerts)s) AND message.kind IN ('page', 'flapping')
+        AND (message.round > alert.round - 20 OR message.status IN ('held', 'queued', 'sending'))
+     OR message.notification_id = ANY(%(announcements)s) AND message.kind = 'announcement')
+ ORDER BY message.id
+"""
+
+# A try at a page, or at its digest, was accepted and did not fail later, is under way, or ended
+# unknown.
+_TOLD = """
+SELECT message.alert_id, array_agg(DISTINCT message.person_id)
+  FROM message JOIN attempt ON attempt.message_id = coalesce(message.digest_id, message.id)
+ WHERE message.alert_id = ANY(%s) AND message.kind IN ('page', 'flapping')
+   AND coalesce(attempt.outcome, 'unknown') IN ('accepted', 'unknown')
+   AND attempt.progress <> 'failed'
+ GROUP BY message.alert_id
 """
 
 
-async def claim(transaction: Transaction, most: int) -> list[Due]:
+async def claim(transaction: Transaction, most: int, flapping_within: float) -> list[Due]:
     """The alerts that are due, the oldest first, then the announcements, at most `most` in all.
 
     They are locked until the transaction ends; what another daemon has locked is passed over.
+    `flapping_within` is for tenants whose policy doesn't say, in seconds.
     """
-    rows = await transaction.rows(_DUE_ALERTS, [most])
-    rows += await transaction.rows(_DUE_ANNOUNCEMENTS, [most - len(rows)])
-    if not rows:
-        return []
-    due = [_struct(Due, (*row, None, {}, ())) for row in rows]
-    people, holders = await _who(transaction, sorted({one.tenant_id for one in due}))
-    paged = await _paged(transaction, due)
-    return [
-        msgspec.structs.replace(
-            one,
-            holder=holders.get(one.tenant_id),
-            people=people.get(one.tenant_id, {}),
-            paged=tuple(paged.get(_key(one.alert_id, one.notification_id), ())),
-        )
-        for one in due
-    ]
+    rows = await transaction.rows(_DUE_ALERTS, {"most": most, "within": flapping_within})
+    rows += await transaction.rows(_DUE_ANNOUNCEMENTS, {"most": most - len(rows)})
+    return [_struct(Due, row) for row in rows]
 
 
-async def _who(
-    transaction: Transaction, tenants: Sequence[int]
-) -> tuple[dict[int, dict[int, str]], dict[int, int]]:
-    """By tenant: the people who can be reached, and who has the pager."""
-    people: dict[int, dict[int, str]] = {}
-    for tenant_id, person_id, name in await transaction.rows(_PEOPLE, [tenants]):
-        people.setdefault(tenant_id, {})[person_id] = name
-    return people, dict(await transaction.rows(_HOLDERS, [tenants]))
-
-
-async def _paged(
-    transaction: Transaction, due: Sequence[Due]
-) -> dict[tuple[int | None, int | None], list[Paged]]:
-    found: dict[tuple[int | None, int | None], list[Paged]] = {}
+async def known(transaction: Transaction, due: Sequence[Due]) -> Known:
+    """What has to be known to decide about these."""
+    tenants = sorted({one.tenant_id for one in due})
+    people: dict[int, dict[int, tuple[str, tuple[int, ...]]]] = {}
+    for tenant_id, person_id, name, contacts in await transaction.rows(_PEOPLE, [tenants]):
+        people.setdefault(tenant_id, {})[person_id] = (name, tuple(contacts))
+    holders: dict[int, dict[str, int]] = {}
+    for tenant_id, schedule, person_id in await transaction.rows(_HOLDERS, [tenants]):
+        holders.setdefault(tenant_id, {})[schedule] = person_id
+    pages: dict[Key, list[Page]] = {}
     about = {
         "alerts": [one.alert_id for one in due if one.alert_id is not None],
         "announcements": [one.notification_id for one in due if one.alert_id is None],
     }
-    for alert_id, notification_id, *rest in await transaction.rows(_PAGED, about):
-        found.setdefault((alert_id, notification_id), []).append(_struct(Paged, rest))
-    return found
-
-
-def _key(alert_id: int | None, notification_id: int) -> tuple[int | None, int | None]:
-    return (alert_id, None) if alert_id is not None else (None, notification_id)
-
-
-def _struct(kind: type[S], row: Sequence[object]) -> S:
-    return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=True)), kind)
+    for alert_id, notification_id, *rest in await transaction.rows(_PAGES, about):
+        pages.setdefault((alert_id, notification_id), []).append(_struct(Page, rest))
+    # While it is open nobody asks; and it has the more messages then.
+    ending = [one.alert_id for one in due if one.alert_id and one.status != AlertStatus.TRIGGERED]
+    told: dict[Key, frozenset[int]] = {
+        (alert_id, None): frozenset(persons)
+        for alert_id, persons in (await transaction.rows(_TOLD, [ending]) if ending else ())
+    }
+    return Known(people=people, holders=holders, pages=pages, told=told)
 
 
 async def settle(transaction: Transaction, steps: Sequence[Step]) -> None:
-    """Write what was decided: messages queued, the next look set, a line of history each."""
+    """Write what was decided: where each alert is now, the next look, a line of history."""
     of_alerts = [_row(step) for step in steps if step.due.alert_id is not None]
     if of_alerts:
         await transaction.execute(_ADVANCE_ALERTS, [_json(of_alerts)])
     of_announcements = [_row(step) for step in steps if step.due.alert_id is None]
     if of_announcements:
         await transaction.execute(_ADVANCE_ANNOUNCEMENTS, [_json(of_announcements)])
-    messages = [message for step in steps for message in step.messages]
-    if messages:
-        await transaction.execute(_QUEUE, [_json(messages)])
-        await transaction.rows("SELECT pg_notify('hotpotato', 'dispatch')")
 
 
 def _row(step: Step) -> dict[str, object]:
@@ -207,25 +266,32 @@ def _row(step: Step) -> dict[str, object]:
         "tenant_id": step.due.tenant_id,
         "alert_id": step.due.alert_id,
         "notification_id": step.due.notification_id,
-        "new_round": step.new_round,
-        "look_in": step.look_in,
-        "sentence": step.sentence,
+        "state": step.due.state,
+        **{field: getattr(step, field) for field in Step.__struct_fields__ if field != "due"},
     }
 
 
 _ADVANCE_ALERTS = """
 WITH step AS (
     SELECT * FROM json_to_recordset(%s) AS step(
-        tenant_id bigint, alert_id bigint, notification_id bigint, new_round boolean,
+        tenant_id bigint, alert_id bigint, notification_id bigint, state text, new_round boolean,
+        place float, reopened boolean, flapping boolean, silenced boolean,
         look_in float, sentence text)
 ), advanced AS (
     UPDATE alert
        SET told_notification_id = step.notification_id,
+           told_state = CASE WHEN step.silenced THEN alert.told_state ELSE step.state END,
            page_failed = false,
            round = round + step.new_round::integer,
-           repeat_at = CASE WHEN step.new_round
-                            THEN hotpotato_now() + make_interval(secs => step.look_in)
-                            ELSE repeat_at END,
+           place = coalesce(make_interval(secs => step.place), alert.place),
+           place_at = CASE WHEN step.place IS NOT NULL THEN hotpotato_now()
+                           ELSE alert.place_at END,
+           status = CASE WHEN step.reopened THEN 'triggered' ELSE alert.status END,
+           acknowledged_until = CASE WHEN step.reopened THEN NULL
+                                     ELSE alert.acknowledged_until END,
+           acknowledgement_told = true,
+           flapping = step.flapping,
+           silenced = step.silenced,
            due_at = hotpotato_now() + make_interval(secs => step.look_in)
       FROM step WHERE alert.id = step.alert_id
 )
@@ -247,62 +313,47 @@ INSERT INTO history (tenant_id, kind, notification_id, sentence)
 SELECT tenant_id, 'escalation', notification_id, sentence FROM step WHERE sentence IS NOT NULL
 """
 
-_QUEUE = """
-WITH wanted AS (
-    SELECT * FROM json_to_recordset(%s) AS wanted(
-        kind text, tenant_id bigint, person_id bigint, alert_id bigint, notification_id bigint,
-        because text, again boolean)
-), queued AS (
-    INSERT INTO message (tenant_id, kind, alert_id, notification_id, person_id, contact_id, method,
-                         address, because, again, round, status, created_at, expires_at, due_at)
-    SELECT wanted.tenant_id, wanted.kind, wanted.alert_id, wanted.notification_id,
-           wanted.person_id, contact.id, contact.method, contact.address, wanted.because,
-           wanted.again,
-           coalesce((SELECT round FROM alert WHERE alert.id = wanted.alert_id), 0), 'queued',
-           hotpotato_now(), hotpotato_now() + interval '24 hours', hotpotato_now()
-      FROM wanted, LATERAL (
-               SELECT id, method, address FROM contact
-                WHERE contact.person_id = wanted.person_id AND contact.removed_at IS NULL
-                ORDER BY position LIMIT 1) AS contact
-    RETURNING id, tenant_id, kind, alert_id, notification_id, person_id, because
-)
-INSERT INTO history (tenant_id, kind, alert_id, notification_id, message_id, sentence)
-SELECT queued.tenant_id, 'queued', queued.alert_id, queued.notification_id, queued.id,
-       queued.kind || ' for ' || person.name || ' queued'
-       || coalesce(' (' || queued.because || ')', '')
-  FROM queued JOIN person ON person.id = queued.person_id
-"""
 
-
-async def without_code(transaction: Transaction, alerts: Iterable[int]) -> list[tuple[int, int]]:
-    """Which of these alerts have no code yet, as (tenant, alert)."""
-    return [
-        (tenant_id, alert_id)
-        for tenant_id, alert_id in await transaction.rows(
-            """
-            SELECT tenant_id, id FROM alert
-             WHERE id = ANY(%s) AND NOT EXISTS (SELECT FROM code WHERE code.alert_id = alert.id)
-            """,
-            [list(alerts)],
+async def codes(transaction: Transaction, alerts: Iterable[int]) -> dict[int, str]:
+    """The codes of these alerts, of those that have one."""
+    return dict(
+        await transaction.rows(
+            "SELECT alert_id, code FROM code WHERE alert_id = ANY(%s)", [sorted(set(alerts))]
         )
-    ]
+    )
 
 
-async def give_codes(transaction: Transaction, wanted: Sequence[tuple[int, int, str]]) -> set[int]:
-    """Give alerts their codes, (tenant, alert, code); returns those whose code was free."""
+class Coded(msgspec.Struct, frozen=True):
+    """What is to get a code: an alert, or a digest by its message's id."""
+
+    tenant_id: int
+    alert_id: int | None = None
+    message_id: int | None = None
+
+
+async def give_codes(
+    transaction: Transaction, wanted: Sequence[tuple[Coded, str]]
+) -> dict[Coded, str]:
+    """Give what is wanted its code; returns what got it, whose code was free."""
     rows = await transaction.rows(
         # In order of the code: two daemons that draw the same ones then wait, and never deadlock.
         """
-        INSERT INTO code (tenant_id, alert_id, code)
-        SELECT DISTINCT ON (code) tenant_id, alert_id, code
-          FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS wanted(tenant_id, alert_id, code)
+        INSERT INTO code (tenant_id, alert_id, message_id, code)
+        SELECT DISTINCT ON (code) tenant_id, alert_id, message_id, code
+          FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
+               AS wanted(tenant_id, alert_id, message_id, code)
          ORDER BY code
         ON CONFLICT DO NOTHING
-        RETURNING alert_id
+        RETURNING tenant_id, alert_id, message_id, code
         """,
-        [list(column) for column in zip(*wanted, strict=True)],
+        [
+            [coded.tenant_id for coded, _ in wanted],
+            [coded.alert_id for coded, _ in wanted],
+            [coded.message_id for coded, _ in wanted],
+            [code for _, code in wanted],
+        ],
     )
-    return {alert_id for (alert_id,) in rows}
+    return {Coded(*row[:3]): row[3] for row in rows}
 
 
 async def postpone(transaction: Transaction, due: Iterable[Due], seconds: float) -> None:
@@ -333,18 +384,8 @@ async def next_due(transaction: Transaction) -> float | None:
     return seconds
 
 
-async def acknowledge(transaction: Transaction, alert_id: int, by: str) -> bool:
-    """Acknowledge an alert in a person's name; False if it is over or somebody has it already."""
-    count = await transaction.execute(
-        """
-        UPDATE alert
-           SET status = 'acknowledged', acknowledged_at = hotpotato_now(), acknowledged_by = %s,
-               due_at = NULL
-         WHERE id = %s AND status = 'triggered'
-        """,
-        [by, alert_id],
-    )
-    return count > 0
+def _struct(kind: type[S], row: Sequence[Any]) -> S:
+    return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=True)), kind)
 
 
 def _json(rows: object) -> str:

@@ -205,15 +205,15 @@ WITH input AS MATERIALIZED (
      GROUP BY tenant_id, server_id, subject, hostname, service_name
 ), opened AS (
     INSERT INTO alert (tenant_id, server_id, subject, hostname, service_name, state, status,
-                       opened_at, acknowledged_at, acknowledged_by, resolved_at,
-                       last_notification_id, due_at)
+                       opened_at, acknowledged_at, acknowledged_by, acknowledgement_told,
+                       resolved_at, last_notification_id, due_at)
     SELECT tenant_id, server_id, subject, hostname, service_name, state,
            CASE WHEN ends THEN 'resolved' WHEN taken THEN 'acknowledged' ELSE 'triggered' END,
            hotpotato_now(),
-           CASE WHEN taken THEN hotpotato_now() END, taken_by,
+           CASE WHEN taken THEN hotpotato_now() END, taken_by, NOT taken,
            CASE WHEN ends THEN hotpotato_now() END,
            last_id,
-           CASE WHEN NOT ends AND NOT taken THEN hotpotato_now() END
+           CASE WHEN NOT ends THEN hotpotato_now() END
       FROM folded
      WHERE last_problem_id IS NOT NULL AND subject NOT IN (SELECT subject FROM present)
     RETURNING id, subject
@@ -226,9 +226,19 @@ WITH input AS MATERIALIZED (
                                   ELSE alert.acknowledged_at END,
            acknowledged_by = CASE WHEN folded.taken THEN folded.taken_by
                                   ELSE alert.acknowledged_by END,
+           acknowledged_by_id = CASE WHEN NOT folded.taken THEN alert.acknowledged_by_id END,
+           acknowledged_until = CASE WHEN step.status = 'acknowledged' AND NOT folded.taken
+                                     THEN alert.acknowledged_until END,
+           acknowledgement_told = alert.acknowledgement_told AND NOT folded.taken,
            resolved_at = CASE WHEN folded.ends THEN hotpotato_now() END,
            last_notification_id = folded.last_id,
-           due_at = CASE WHEN step.status <> 'acknowledged' THEN hotpotato_now() END
+           -- In another state it begins anew.
+           place = CASE WHEN step.before = 'triggered' OR step.status = 'acknowledged'
+                        THEN alert.place END,
+           place_at = CASE WHEN step.before = 'triggered' OR step.status = 'acknowledged'
+                           THEN alert.place_at END,
+           due_at = CASE WHEN step.status = 'acknowledged' AND NOT folded.taken
+                         THEN alert.due_at ELSE hotpotato_now() END
       FROM folded, present, LATERAL (
                SELECT current.status AS before, CASE
                    WHEN folded.ends THEN 'resolved'
