@@ -5,30 +5,39 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from hotpotato.rules import text
-from hotpotato.store.messages import About, DueMessage
+from hotpotato.store.queue import About
 from hotpotato.vocabulary import MessageKind
 
 _log = Logger()
 
 
-def words(message: DueMessage, segments: int) -> str:
-    """The text of a due message, fitted to the sender's `segments`; once found it stays.
+def words(
+    about: About,
+    kind: MessageKind,
+    segments: int,
+    *,
+    code: str = "",
+    again: bool = False,
+    because: str | None = None,
+) -> str:
+    """The text of one message, fitted to so many segments.
 
     Never raises: a page in bare words is better than one that stays in the queue, before others.
     """
-    if message.text is not None:
-        return message.text
-    about = message.about
-    assert about is not None, "who queues a message gives it words, or what has them"
     try:
-        return _found(message, about, segments)
+        return _found(about, kind, segments, code, again, because)
     except Exception:
-        _log.failure("message {message_id} goes out in bare words", message_id=message.id)
+        _log.failure(
+            "a message about notification {notification_id} goes out in bare words",
+            notification_id=about.notification_id,
+        )
         place = f"{about.state} {about.hostname}/{about.service_name or ''}"
-        return text.fit(place, "", f"\nReply ack {about.code}" if about.code else "", segments)
+        return text.fit(place, "", f"\nReply ack {code}" if code else "", segments)
 
 
-def _found(message: DueMessage, about: About, segments: int) -> str:
+def _found(
+    about: About, kind: MessageKind, segments: int, code: str, again: bool, because: str | None
+) -> str:
     subject = text.Subject(
         state=about.state,
         hostname=about.hostname,
@@ -38,10 +47,11 @@ def _found(message: DueMessage, about: About, segments: int) -> str:
         author=about.author,
         comment=about.comment,
     )
-    code = about.code or ""
-    match message.kind:
+    match kind:
         case MessageKind.PAGE:
-            return text.page(subject, code, segments, again=message.again, because=message.because)
+            return text.page(subject, code, segments, again=again, because=because)
+        case MessageKind.FLAPPING:
+            return text.flapping(subject, code, segments)
         case MessageKind.RECOVERY:
             return text.recovery(subject, code, segments)
         case _:

@@ -88,7 +88,6 @@ _WHOLE = sys.maxsize
 _WIDTHS = (_WHOLE, 80, 48, 32, 24, 16, 12, 8)
 _NARROWEST = _WIDTHS[-1]
 _LIST_WIDTH = 12
-_CODE_WIDTH = 12
 _OUTPUT_AT_LEAST = 24
 
 _Frame = Callable[[int, bool], tuple[str, str]]
@@ -183,7 +182,7 @@ def page(
     opening = "STILL " if again else ""
 
     def frame(width: int, display: bool) -> tuple[str, str]:
-        why = _brief(because, width)
+        why = brief(because, width)
         reason = f" ({why})" if why and width > _NARROWEST else ""
         return opening + _named(subject, width, display), f"{reason}\nReply ack {code}"
 
@@ -193,7 +192,7 @@ def page(
 def recovery(subject: Subject, code: str, limit: int) -> str:
     """The text to those who were told of a problem that is over."""
     return _worded(
-        lambda width, display: (_named(subject, width, display), f" ({code})"),
+        lambda width, display: (_named(subject, width, display), f" ({code})" if code else ""),
         subject.output,
         limit,
     )
@@ -206,8 +205,8 @@ def announcement(subject: Subject, limit: int, what: str = "CUSTOM") -> str:
     """
 
     def frame(width: int, display: bool) -> tuple[str, str]:
-        kind, state = _brief(what, _state_width(width)), _brief(subject.state, _state_width(width))
-        author = _brief(subject.author, width)
+        kind, state = brief(what, _state_width(width)), brief(subject.state, _state_width(width))
+        author = brief(subject.author, width)
         head = f"{kind} {_place(subject, width, display)}"
         return (
             head if state == kind else f"{head} ({state})",
@@ -217,53 +216,24 @@ def announcement(subject: Subject, limit: int, what: str = "CUSTOM") -> str:
     return _worded(frame, subject.comment or subject.output, limit)
 
 
-def acknowledged(names: Sequence[tuple[str, str, str | None]], limit: int) -> str:
-    """The answer to an acknowledgement: each (state, host, service) taken, or how many more."""
+def flapping(subject: Subject, code: str, limit: int) -> str:
+    """The one text about what comes and goes, before it is told in digests."""
 
-    def listed(count: int, width: int) -> str:
-        subjects = [
-            Subject(state=state, hostname=host, service_name=service)
-            for state, host, service in names[:count]
-        ]
-        more = f" and {len(names) - count} more" if count < len(names) else ""
-        return f"Acknowledged: {', '.join(_named(one, width, False) for one in subjects)}{more}"
+    def frame(width: int, display: bool) -> tuple[str, str]:
+        state = brief(subject.state, _state_width(width))
+        return f"FLAPPING {_place(subject, width, display)}, now {state}", f"\nReply ack {code}"
 
-    limit = max(limit, 1)
-    if not names:
-        return "Nothing was open, nothing is acknowledged."
-    few = names[: limit * _ROOMIEST]
-    for width in _WIDTHS:
-        if len(few) == len(names) and segments(whole := listed(len(names), width)) <= limit:
-            return whole
-    count = _most(lambda n: segments(listed(n, _LIST_WIDTH)) <= limit, 1, len(few))
-    return listed(max(count, 1), _LIST_WIDTH)
+    return _worded(frame, None, limit)
 
 
-def over_already(name: tuple[str, str, str | None], limit: int) -> str:
-    """The answer to an acknowledgement of what is over: (state, host, service)."""
-    return fit("", _full_name(name), " is over already, nothing is open.", limit)
+def resolved_by(subject: Subject, by: str, limit: int) -> str:
+    """To those who were told of a problem that somebody has called over."""
+    return fit("RESOLVED ", _place(subject, _WHOLE, False), f", says {brief(by, 40)}", limit)
 
 
-def taken_already(name: tuple[str, str, str | None], by: str, limit: int) -> str:
-    """The answer to an acknowledgement that came second: (state, host, service), and who has it."""
-    return fit("", _full_name(name), f" was acknowledged already, by {_brief(by, 40)}.", limit)
-
-
-def _full_name(name: tuple[str, str, str | None]) -> str:
-    state, host, service = name
-    return _named(Subject(state=state, hostname=host, service_name=service), _WHOLE, False)
-
-
-def not_understood() -> str:
-    """The answer to a reply that is no command; one segment."""
-    return 'Not understood. Reply "ack" and the code of the page, like: ack KWT'
-
-
-def no_such_code(code: str) -> str:
-    """The answer to an acknowledgement of nothing; one segment."""
-    return fit(
-        "No open alert has the code ", _brief(code, _CODE_WIDTH), ": over already, or mistyped?", 1
-    )
+def taken_by_another(subject: Subject, by: str, limit: int) -> str:
+    """To the person on call: somebody else has acknowledged it."""
+    return fit(f"{brief(by, 40)} has acknowledged ", named(subject), "", limit)
 
 
 def _worded(frame: _Frame, output: str | None, limit: int) -> str:
@@ -285,13 +255,13 @@ def _worded(frame: _Frame, output: str | None, limit: int) -> str:
 
 
 def _named(subject: Subject, width: int, display: bool) -> str:
-    return f"{_brief(subject.state, _state_width(width))} {_place(subject, width, display)}"
+    return f"{brief(subject.state, _state_width(width))} {_place(subject, width, display)}"
 
 
 def _place(subject: Subject, width: int, display: bool) -> str:
-    host, called = _brief(subject.hostname, width), _brief(subject.display_name, width)
+    host, called = brief(subject.hostname, width), brief(subject.display_name, width)
     title = f" ({called})" if display and called and called != host else ""
-    service = f"/{_brief(subject.service_name, width)}" if subject.service_name else ""
+    service = f"/{brief(subject.service_name, width)}" if subject.service_name else ""
     return f"{host}{title}{service}"
 
 
@@ -299,7 +269,7 @@ def _state_width(width: int) -> int:
     return max(width // 2, _NARROWEST)
 
 
-def _brief(text: str | None, width: int) -> str:
+def brief(text: str | None, width: int) -> str:
     """A name in one line of at most `width`; never empty where there is one."""
     if text is None:
         return ""
@@ -421,3 +391,30 @@ def _continues(text: str, start: int, place: int) -> bool:
     if "\U0001f3fb" <= here <= "\U0001f3ff" or "\U000e0020" <= here <= "\U000e007f":
         return True
     return unicodedata.category(here) in _MARKS
+
+
+def listing(head: str, items: Sequence[tuple[str, Subject]], tail: str, limit: int) -> str:
+    """Head, each subject with what stands before it, or how many more there are, and tail.
+
+    In at most `limit` segments: names give way first, then their number, but one is always there.
+    """
+
+    def listed(count: int, width: int) -> str:
+        some = (f"{before}{_named(subject, width, False)}" for before, subject in items[:count])
+        more = f" and {len(items) - count} more" if count < len(items) else ""
+        return f"{head}{', '.join(some)}{more}{tail}"
+
+    limit = max(limit, 1)
+    few = min(len(items), limit * _ROOMIEST)
+    for width in _WIDTHS:
+        if few == len(items) and segments(whole := listed(few, width)) <= limit:
+            return whole
+    count = _most(lambda n: segments(listed(n, _LIST_WIDTH)) <= limit, 1, few)
+    if count >= 1:
+        return listed(count, _LIST_WIDTH)
+    return fit("", listed(1, _LIST_WIDTH).removesuffix(tail), tail, limit)
+
+
+def named(subject: Subject) -> str:
+    """«CRITICAL db1/Postgres», each name whole and in one line."""
+    return _named(subject, _WHOLE, False)

@@ -21,10 +21,11 @@ async def make_partitions(transaction: Transaction) -> int:
     return made
 
 
-async def forget(transaction: Transaction, most: int) -> tuple[int, int]:
+async def forget(transaction: Transaction, most: int) -> tuple[int, int, int]:
     """Forget Idempotency-Keys after 7 days, and free codes; at most `most` of each.
 
-    A code is free when its alert is over, and the last message that carried it is 7 days old.
+    A code is free when what it stands for is over, and the last message that carried it is 7 days
+    old.
     """
     keys = await transaction.execute(
         """
@@ -46,4 +47,18 @@ async def forget(transaction: Transaction, most: int) -> tuple[int, int]:
         """,
         [most],
     )
-    return keys, codes
+    of_digests = await transaction.execute(
+        """
+        DELETE FROM code WHERE code IN (
+            SELECT code.code FROM code JOIN message AS digest ON digest.id = code.message_id
+             WHERE digest.due_at IS NULL
+               AND digest.released_at <= hotpotato_now() - interval '7 days'
+               AND NOT EXISTS (SELECT FROM message JOIN alert ON alert.id = message.alert_id
+                                WHERE message.digest_id = digest.id
+                                  AND (alert.resolved_at IS NULL OR alert.resolved_at
+                                       > hotpotato_now() - interval '7 days'))
+             LIMIT %s)
+        """,
+        [most],
+    )
+    return keys, codes, of_digests

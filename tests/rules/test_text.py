@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from hotpotato.rules.text import (
     Subject,
-    acknowledged,
     announcement,
+    brief,
     fit,
     is_gsm7,
-    no_such_code,
-    not_understood,
+    listing,
+    named,
     page,
     recovery,
     segments,
@@ -412,35 +412,29 @@ class TestOtherWords:
             for name in (subject.state, subject.hostname, subject.service_name):
                 assert name is None or something_of(name, text)
 
-    def test_an_acknowledgement_names_what_was_taken(self) -> None:
-        taken = [("CRITICAL", "db1", "Postgres"), ("DOWN", "db2", None)]
-        assert acknowledged(taken, 1) == "Acknowledged: CRITICAL db1/Postgres, DOWN db2"
+    def test_a_list_names_everything_where_there_is_room(self) -> None:
+        items = [("ack KWT for ", DB1), ("", Subject(state="DOWN", hostname="db2"))]
+        assert listing("Which? ", items, ".", 1) == (
+            "Which? ack KWT for CRITICAL db1/Postgres, DOWN db2."
+        )
 
-    def test_an_acknowledgement_of_many_says_how_many_more(self) -> None:
-        text = acknowledged([("DOWN", f"db{number}", None) for number in range(40)], 1)
+    def test_a_list_of_many_says_how_many_more(self) -> None:
+        hosts = [("", Subject(state="DOWN", hostname=f"db{number}")) for number in range(40)]
+        text = listing("Acknowledged: ", hosts, "", 1)
         assert text.startswith("Acknowledged: DOWN db0, DOWN db1, ")
         assert text.endswith(" and 27 more")
         assert text.count("DOWN") == 13
 
-    def test_an_acknowledgement_of_nothing_says_so(self) -> None:
-        assert acknowledged([], 1) == "Nothing was open, nothing is acknowledged."
-
     @settings(deadline=None)
-    @given(
-        st.lists(st.tuples(long_names, long_names, st.none() | long_names), min_size=1, max_size=9),
-        limits,
-    )
-    def test_an_acknowledgement_keeps_to_the_limit_and_loses_no_count(
-        self, taken: list[tuple[str, str, str | None]], limit: int
+    @given(st.lists(subjects, min_size=1, max_size=9), limits)
+    def test_a_list_keeps_to_the_limit_and_has_the_first(
+        self, items: list[Subject], limit: int
     ) -> None:
-        text = acknowledged(taken, limit)
+        text = listing("Acknowledged: ", [("", item) for item in items], "", limit)
         assert model_of_segments(text) <= limit
-        assert all(name is None or something_of(name, text) for name in taken[0])
+        names = (items[0].state, items[0].hostname, items[0].service_name)
+        assert all(name is None or something_of(name, text) for name in names)
 
-    @given(long_names)
-    def test_answers_to_what_was_not_understood_are_one_segment(self, code: str) -> None:
-        assert segments(not_understood()) == 1
-        assert "ack KWT" in not_understood()
-        answer = no_such_code(code)
-        assert segments(answer) == 1
-        assert something_of(code, answer)
+    def test_a_subject_is_named_in_one_line(self) -> None:
+        assert named(DB1) == "CRITICAL db1/Postgres"
+        assert brief("two\nlines " * 9, 12) == "two l..lines"
