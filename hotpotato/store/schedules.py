@@ -351,6 +351,7 @@ async def change_shifts(
             """,
             [schedule.tenant_id, schedule.id, msgspec.json.encode(insert).decode()],
         )
+        await transaction.rows("SELECT pg_notify('hotpotato', 'hand-over')")
 
 
 async def held(
@@ -519,35 +520,6 @@ async def of_person(transaction: Transaction, person_id: int) -> list[int]:
         {"person": person_id},
     )
     return [schedule_id for (schedule_id,) in rows]
-
-
-# --- warnings
-
-
-async def announce(transaction: Transaction, schedule: Schedule, output: str) -> None:
-    """Tell the tenant something about one of its schedules, as an announcement of our own."""
-    await transaction.execute(
-        """
-        WITH stored AS (
-            INSERT INTO notification (tenant_id, received_at, effect, is_service, event, state,
-                                      hostname, output, late, person_id)
-            SELECT %(tenant_id)s, hotpotato_now(), 'announce', false, 'CUSTOM', 'UNCOVERED',
-                   %(name)s, %(output)s, false,
-                   (SELECT shift.person_id FROM shift JOIN schedule
-                           ON schedule.id = shift.schedule_id
-                     WHERE schedule.tenant_id = %(tenant_id)s AND schedule.name = 'primary'
-                       AND shift.during @> hotpotato_now())
-            RETURNING id, tenant_id
-        ), announced AS (
-            INSERT INTO announcement (notification_id, tenant_id, due_at)
-            SELECT id, tenant_id, hotpotato_now() FROM stored
-        )
-        INSERT INTO history (tenant_id, kind, notification_id, sentence)
-        SELECT tenant_id, 'rota', id, %(name)s || ': ' || %(output)s FROM stored
-        """,
-        {"tenant_id": schedule.tenant_id, "name": f"on call {schedule.name}", "output": output},
-    )
-    await transaction.rows("SELECT pg_notify('hotpotato', 'escalation')")
 
 
 _SCHEDULES = """
