@@ -19,6 +19,8 @@ from hotpotato.vocabulary import Outcome, Progress
 class Inbox:
     """The inbox of one configured sender, named `sender`. `report` is for metrics.
 
+    `routes` tells, by contact method, the senders that serve it, in order: a message that one of
+    them could not deliver is for the next.
     Receipts that come while others are written down are written down together.
     """
 
@@ -27,10 +29,12 @@ class Inbox:
         database: Database,
         sender: str,
         report: Callable[[str, str], None] = lambda sender, kind: None,
+        routes: Callable[[], Mapping[str, Sequence[str]]] = dict,
     ) -> None:
         self._database = database
         self._sender = sender
         self._report = report
+        self._routes = routes
         self._receipts: Groups[messages.Receipt, None] = Groups(
             None, self._apply, _claims, under_way=1
         )
@@ -64,11 +68,17 @@ class Inbox:
             self._report(self._sender, "reply")
 
     async def _apply(self, group: Sequence[messages.Receipt]) -> Sequence[None]:
-        await self._database.transaction(lambda transaction: apply(transaction, group))
+        await self._database.transaction(
+            lambda transaction: apply(transaction, group, self._routes())
+        )
         return [None] * len(group)
 
 
-async def apply(transaction: Transaction, receipts: Sequence[messages.Receipt]) -> None:
+async def apply(
+    transaction: Transaction,
+    receipts: Sequence[messages.Receipt],
+    routes: Mapping[str, Sequence[str]],
+) -> None:
     """Store receipts and take their attempts and messages forward, never back.
 
     No two of them may name the same thing, but for the sender: by a reference and an id the first
@@ -100,24 +110,33 @@ async def apply(transaction: Transaction, receipts: Sequence[messages.Receipt]) 
     for attempt_id, news in said:
         progress[attempt_id] = delivery.advanced(progress[attempt_id], news)
     await messages.set_progress(transaction, list(progress.items()))
-    standings = [_standing(message, progress) for message in locked]
+    standings = [_standing(message, progress, routes) for message in locked]
     changed = [new for new, old in zip(standings, locked, strict=True) if new.status != old.status]
     await messages.stand(transaction, changed)
 
 
-def _standing(message: messages.Locked, progress: Mapping[int, Progress]) -> messages.Standing:
+def _standing(
+    message: messages.Locked, progress: Mapping[int, Progress], routes: Mapping[str, Sequence[str]]
+) -> messages.Standing:
     facts = [
         delivery.AttemptFacts(Outcome.ACCEPTED, progress[attempt.id])
         if attempt.id in progress
         else delivery.AttemptFacts(attempt.outcome, attempt.progress)
         for attempt in message.attempts
     ]
+    last = message.attempts[-1].sender
+    others = delivery.remaining(routes.get(message.method, ()), {*message.failed_senders, last})
+    status = delivery.status(
+        facts, current=message.status, expired=message.expired, others=bool(others)
+    )
+    failed = delivery.given_up(status, facts[-1]) and status is not message.status
     return messages.Standing(
         id=message.id,
-        status=delivery.status(facts, current=message.status, expired=message.expired),
-        due_in=delivery.WAIT_FOR_RECEIPT,
-        keep_lease=True,
-        sentence=None,
+        status=status,
+        due_in=0.0,
+        keep_lease=not failed,
+        sentence=f"{last} could not deliver it; {others[0]} is tried now" if failed else None,
+        failed_sender=last if failed else None,
     )
 
 

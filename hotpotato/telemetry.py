@@ -35,6 +35,10 @@ class Telemetry:
             "hotpotato_callbacks", "What providers told: receipts by progress, and replies",
             ["sender", "kind"], registry=self.registry,
         )  # fmt: skip
+        self._sick = Gauge(
+            "hotpotato_sender_sick", "1 if a sender is passed over where there is another",
+            ["sender"], registry=self.registry,
+        )  # fmt: skip
         self._state = Gauge(
             "hotpotato_state", "Counts of the whole installation, from the database", ["what"],
             registry=self.registry,
@@ -69,6 +73,10 @@ class Telemetry:
     def came_back(self, sender: str, kind: str) -> None:
         """Count a receipt, by its progress, or a reply."""
         self._incoming.labels(sender, kind).inc()
+
+    def judged(self, sender: str, sick: bool) -> None:
+        """Show whether a sender is sick."""
+        self._sick.labels(sender).set(sick)
 
     def counted(self, counts: Mapping[str, float]) -> None:
         """Show what the database counted now, and nothing that it counted before."""

@@ -83,7 +83,7 @@ def sent(database: Direct, tries: int) -> Sent:
     """A message with that many attempts under way; all but the last were lost with a process."""
 
     async def begin(transaction: Any) -> tuple[int, str]:
-        (due,) = await messages.claim(transaction, ["sms"], 1)
+        (due,) = await messages.claim(transaction, SENDER, SERVED, 1, 60.0)
         if due.lease is not None:
             await attempts.take_over(transaction, [due])
             return 0, ""
@@ -92,7 +92,6 @@ def sent(database: Direct, tries: int) -> Sent:
             tenant_id=due.tenant_id,
             sender=SENDER,
             reference=f"reference{next(_runs)}",
-            text="hello",
         )
         ((_, attempt_id, _),) = await messages.begin(transaction, [begun], 10.0)
         return attempt_id, begun.reference
@@ -123,6 +122,8 @@ def sent(database: Direct, tries: int) -> Sent:
         database.advance(11)
     return Sent(message_id, tuple(made))
 
+
+SERVED = [messages.Served("sms", (SENDER,))]
 
 OUTCOMES: dict[str, SendOutcome] = {
     "rejected": Rejected("no"),
@@ -155,7 +156,7 @@ def happen(database: Direct, message: Sent, event: Event) -> None:
         number=event.number,
         outcome=OUTCOMES.get(event.kind, Accepted(f"id-of-{reference}")),
     )
-    run(database.transaction(lambda tx: attempts.settle(tx, SENDER, [settled])))
+    run(database.transaction(lambda tx: attempts.settle(tx, SENDER, {"sms": [SENDER]}, [settled])))
 
 
 def state(database: Direct, message: Sent) -> list[tuple[Any, ...]]:

@@ -27,13 +27,13 @@ _SECRET = re.compile("password|secret|token|key", re.IGNORECASE)
 
 
 class CheckedSender(msgspec.Struct, frozen=True):
-    """A configured sender, the contact methods that it serves, and what it says is wrong with it.
+    """A configured sender, and what it says is wrong with it.
 
-    Each method is served by the first sender that can, so `serves` may be less than it could.
+    `before`: by contact method that it serves, the senders that are tried before it.
     """
 
     configured: ConfiguredSender
-    serves: Sequence[str]
+    before: Mapping[str, Sequence[str]]
     problems: Sequence[str]
 
 
@@ -47,7 +47,7 @@ async def checked_senders(
     from treq.client import HTTPClient
     from twisted.web.client import Agent, HTTPConnectionPool
 
-    from hotpotato.daemon import lanes
+    from hotpotato.daemon import routes
 
     connections = HTTPConnectionPool(reactor, persistent=False)
 
@@ -64,9 +64,17 @@ async def checked_senders(
     problems = await gatherResults(
         [Deferred.fromCoroutine(_problems(sender, reactor)) for sender in built]
     )
+    served = routes(built)
     return [
-        CheckedSender(sender, lane.methods, said)
-        for sender, lane, said in zip(built, lanes(built), problems, strict=True)
+        CheckedSender(
+            sender,
+            {
+                method: served[method][: served[method].index(sender.name)]
+                for method in sender.methods
+            },
+            said,
+        )
+        for sender, said in zip(built, problems, strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -49,7 +50,7 @@ def _answer(registry: Registry, checked: list[CheckedSender]) -> Answer:
                     "name": each.configured.name,
                     "plugin": each.configured.plugin,
                     "methods": list(each.configured.methods),
-                    "serves": list(each.serves),
+                    "after": {method: list(before) for method, before in each.before.items()},
                     "problems": list(each.problems),
                 }
                 for each in checked
@@ -80,7 +81,7 @@ def _configured(checked: list[CheckedSender]) -> Shown:
             (
                 each.configured.name,
                 each.configured.plugin,
-                ", ".join(each.serves) or "nothing: others come first",
+                ", ".join(_served(*each_method) for each_method in each.before.items()),
                 Text("\n".join(each.problems), style="red")
                 if each.problems
                 else Text("well", style="green"),
@@ -88,3 +89,7 @@ def _configured(checked: list[CheckedSender]) -> Shown:
             for each in checked
         ],
     )
+
+
+def _served(method: str, before: Sequence[str]) -> str:
+    return f"{method}, after {' and '.join(before)}" if before else method

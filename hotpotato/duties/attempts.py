@@ -7,9 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from hotpotato.interfaces import Accepted, FailedForNow, Rejected, SendOutcome, Unknown
 from hotpotato.rules import delivery
-from hotpotato.store import messages
+from hotpotato.store import messages, senders
 from hotpotato.store.database import Transaction
 from hotpotato.vocabulary import AlertStatus, MessageKind, MessageStatus, Outcome, Progress
+
+Routes = Mapping[str, Sequence[str]]
+"""By contact method, the senders that serve it, in the order in which they are tried."""
+
+
+_ANSWERS = (MessageKind.CONFIRMATION, MessageKind.VERIFICATION, MessageKind.TEST)
+"""What somebody is waiting for, phone in hand."""
 
 
 def settled(
@@ -42,7 +49,9 @@ def settled(
     )
 
 
-async def settle(transaction: Transaction, sender: str, group: Sequence[messages.Settled]) -> None:
+async def settle(
+    transaction: Transaction, sender: str, routes: Routes, group: Sequence[messages.Settled]
+) -> None:
     """Write outcomes down, with the receipts that were faster, and where the messages stand now."""
     await messages.lock_provider_ids(
         transaction, [(sender, settled.provider_id) for settled in group]
@@ -54,12 +63,17 @@ async def settle(transaction: Transaction, sender: str, group: Sequence[messages
     for attempt_id, progress in said:
         known[attempt_id] = delivery.advanced(known[attempt_id], progress)
     await messages.set_progress(transaction, [(one, known[one]) for one in {i for i, _ in said}])
-    standings = [_standing(locked[settled.message_id], settled, known) for settled in group]
+    standings = [_standing(locked[settled.message_id], settled, known, routes) for settled in group]
     await messages.stand(transaction, standings)
+    if any(settled.outcome in (Outcome.FAILED, Outcome.UNKNOWN) for settled in group):
+        await senders.look(transaction)
 
 
 def _standing(
-    message: messages.Locked, settled: messages.Settled, known: Mapping[int, Progress]
+    message: messages.Locked,
+    settled: messages.Settled,
+    known: Mapping[int, Progress],
+    routes: Routes,
 ) -> messages.Standing:
     attempt = next(one for one in message.attempts if one.id == settled.attempt_id)
     counts = messages.overwrites(settled.outcome, attempt.outcome)
@@ -71,15 +85,25 @@ def _standing(
     ]
     # Whose lease ran out meanwhile has lost the say about what comes next.
     mine = message.lease == settled.attempt_id
-    status = delivery.status(facts, current=message.status, expired=message.expired)
-    again = mine and status in (MessageStatus.QUEUED, MessageStatus.SENDING)
+    others = delivery.remaining(
+        routes.get(message.method, ()), {*message.failed_senders, attempt.sender}
+    )
+    status = delivery.status(
+        facts, current=message.status, expired=message.expired, others=bool(others)
+    )
+    failed = attempt.sender if delivery.given_up(status, facts[-1]) else None
+    again = mine and status in (MessageStatus.QUEUED, MessageStatus.SENDING) and not failed
     repeated = not mine and settled.outcome is attempt.outcome
+    sentence = _told(attempt.number, settled, again)
+    if failed:
+        sentence += f"; {others[0]} is tried now"
     return messages.Standing(
         id=message.id,
         status=status,
-        due_in=settled.retry_in,
+        due_in=0.0 if failed else settled.retry_in,
         keep_lease=not mine,
-        sentence=None if repeated else _told(attempt.number, settled, again),
+        sentence=None if repeated else sentence,
+        failed_sender=failed,
     )
 
 
@@ -130,6 +154,12 @@ def unwanted(message: messages.DueMessage) -> messages.Standing | None:
     if message.kind is MessageKind.PAGE and message.alert_status is not AlertStatus.TRIGGERED:
         status = MessageStatus.CANCELLED
         sentence = f"no longer wanted: the alert is {message.alert_status}"
+    elif message.over:
+        status = MessageStatus.CANCELLED
+        sentence = "no longer wanted: nothing in it is open any more"
+    elif message.stopped and message.kind not in _ANSWERS:
+        status = MessageStatus.FAILED
+        sentence = "not sent: the phone was switched off"
     elif message.expired:
         status = MessageStatus.FAILED
         sentence = "given up after 24 hours"

@@ -19,7 +19,6 @@ from twisted.python.failure import Failure
 
 from hotpotato.duties import attempts
 from hotpotato.duties.loop import ended
-from hotpotato.duties.wording import words
 from hotpotato.interfaces import (
     Accepted,
     FailedForNow,
@@ -31,10 +30,11 @@ from hotpotato.interfaces import (
     masked,
 )
 from hotpotato.patience import within
-from hotpotato.rules import delivery, keys
+from hotpotato.rules import delivery, health, keys
 from hotpotato.store import messages
 from hotpotato.store.database import Database, Transaction, Unavailable
 from hotpotato.store.groups import Groups
+from hotpotato.store.messages import Served
 from hotpotato.vocabulary import Outcome
 
 SETTLE_AGAIN = 1.0
@@ -42,14 +42,16 @@ SETTLE_AGAIN = 1.0
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """A sender, and how it is to be used: attempts at once, seconds for one, segments of a text."""
+    """A sender, and how it is to be used: attempts at once, seconds for one.
+
+    `served` are its methods, each with all the senders that serve it, in order.
+    """
 
     name: str
-    methods: tuple[str, ...]
+    served: tuple[Served, ...]
     sender: ISender
     concurrency: int
     deadline: float
-    segments: int
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,9 +132,10 @@ class Dispatch:
 
         Returns them, and the seconds until there may be more.
         """
-        due = await messages.claim(transaction, self._lane.methods, most)
+        name, served = self._lane.name, self._lane.served
+        due = await messages.claim(transaction, name, served, most, health.PROBE_EVERY)
         if not due:
-            return [], await messages.next_due(transaction, self._lane.methods)
+            return [], await messages.next_due(transaction, name, served)
         await attempts.take_over(transaction, [one for one in due if one.lease is not None])
         waiting = [one for one in due if one.lease is None]
         dropped = {one.id: standing for one in waiting if (standing := attempts.unwanted(one))}
@@ -145,7 +148,7 @@ class Dispatch:
         outgoing = {
             message.id: OutgoingMessage(
                 address=message.address,
-                text=words(message, self._lane.segments),
+                text=message.text,
                 reference=keys.new_reference(),
                 deadline=self._lane.deadline,
             )
@@ -157,7 +160,6 @@ class Dispatch:
                 tenant_id=message.tenant_id,
                 sender=self._lane.name,
                 reference=outgoing[message.id].reference,
-                text=outgoing[message.id].text,
             )
             for message in wanted
         ]
@@ -249,7 +251,12 @@ class Dispatch:
 
     async def _settle(self, group: Sequence[messages.Settled]) -> Sequence[None]:
         await self._database.transaction(
-            lambda transaction: attempts.settle(transaction, self._lane.name, group)
+            lambda transaction: attempts.settle(
+                transaction,
+                self._lane.name,
+                {each.method: each.senders for each in self._lane.served},
+                group,
+            )
         )
         return [None] * len(group)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -45,11 +45,13 @@ def status(
     *,
     current: MessageStatus = MessageStatus.QUEUED,
     expired: bool = False,
+    others: bool = False,
 ) -> MessageStatus:
     """The state of a message that has these attempts, in order.
 
     `current` is its state so far. A message that was cancelled, or failed, gets no further attempt,
-    nor one whose time has `expired`; what arrives all the same is still told.
+    nor one whose time has `expired`; what arrives all the same is still told. `others`: there are
+    senders that have not failed it.
     """
     tried = list(attempts)
     if any(attempt.progress is Progress.DELIVERED for attempt in tried):
@@ -61,13 +63,25 @@ def status(
     if any(attempt.outcome is None for attempt in tried):
         return MessageStatus.SENDING
     last = tried[-1].outcome if tried else None
-    if expired or last in (Outcome.REJECTED, Outcome.ACCEPTED):
+    if expired or (last in (Outcome.REJECTED, Outcome.ACCEPTED) and not others):
         return MessageStatus.FAILED
     return MessageStatus.SENDING if last is Outcome.UNKNOWN else MessageStatus.QUEUED
 
 
 def _alive(attempt: AttemptFacts) -> bool:
     return attempt.outcome is Outcome.ACCEPTED and attempt.progress is not Progress.FAILED
+
+
+def given_up(status: MessageStatus, last: AttemptFacts) -> bool:
+    """Whether a message with this state waits for another sender: the last attempt failed it."""
+    for_good = last.outcome in (Outcome.REJECTED, Outcome.ACCEPTED)
+    return status is MessageStatus.QUEUED and for_good
+
+
+def remaining(senders: Sequence[str], failed: Iterable[str]) -> tuple[str, ...]:
+    """The senders, in order, that may still be tried for a message that those have failed."""
+    given_up = set(failed)
+    return tuple(sender for sender in senders if sender not in given_up)
 
 
 def pause(tries: int, outcome: Outcome, retry_after: float | None, chance: float) -> float:

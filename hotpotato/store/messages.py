@@ -29,25 +29,13 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What a message is about: the notification's words, and the code of its alert."""
-
-    state: str
-    hostname: str
-    service_name: str | None
-    display_name: str | None
-    output: str | None
-    author: str | None
-    comment: str | None
-    event: str | None
-    code: str | None
-
-
 class DueMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message whose time has come: for its next attempt, or because a lease ran out.
 
-    `alert_status` is that of its alert, None without one, and true until the transaction ends.
-    `lease` is the attempt that was under way. `attempts` are all of them so far, in order.
+    `stopped`: its phone was switched off meanwhile. `alert_status` is that of its alert, None
+    without one, and true until the transaction ends; so is `over`: a digest in which nothing is
+    left to be told. `lease` is the attempt that was under
+    way. `attempts` are all of them so far, in order.
     """
 
     id: int
@@ -56,25 +44,23 @@ class DueMessage(msgspec.Struct, frozen=True, kw_only=True):
     alert_id: int | None
     notification_id: int | None
     address: str
-    because: str | None
-    again: bool
-    text: str | None
+    text: str
     tries: int
     lease: int | None
     expired: bool
+    stopped: bool
     alert_status: AlertStatus | None = None
-    about: About | None = None
+    over: bool = False
     attempts: tuple[Attempt, ...] = ()
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt to be made now: its message gets the text, and the attempt its reference."""
+    """An attempt to be made now, and its reference."""
 
     message_id: int
     tenant_id: int
     sender: str
     reference: str
-    text: str
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +79,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     `due_in` is the seconds until it is due again, if it is to be; at the latest it is due when its
     time is over. With `keep_lease` it means nothing: an attempt under way is left alone.
+    `failed_sender` will not be tried for it again.
     """
 
     id: int
@@ -100,6 +87,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     due_in: float | None
     keep_lease: bool
     sentence: str | None
+    failed_sender: str | None = None
 
 
 class Locked(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,26 +101,65 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
     status: MessageStatus
     lease: int | None
     expired: bool
+    method: str
+    failed_senders: tuple[str, ...]
     attempts: tuple[Attempt, ...] = ()
 
 
-_CLAIM = """
-SELECT message.id, message.tenant_id, message.kind, message.alert_id, message.notification_id,
-       message.address, message.because, message.again, message.text, message.tries, message.lease,
-       message.expires_at <= hotpotato_now(),
-       notification.state, notification.hostname, notification.service_name,
-       notification.display_name, notification.output, notification.author, notification.comment,
-       notification.event, code.code
-  FROM message
-  LEFT JOIN notification ON notification.id = message.notification_id
-  LEFT JOIN code ON code.alert_id = message.alert_id
- WHERE message.method = ANY(%s) AND message.due_at <= hotpotato_now()
- ORDER BY message.due_at LIMIT %s FOR UPDATE OF message SKIP LOCKED
+# Of its method's senders, in order, a message goes to the first that has not failed it, those that
+# are well before those that are sick. Who is to be probed counts as well.
+_CHOSEN = """
+WITH sick AS MATERIALIZED (
+    SELECT name FROM sender WHERE probe_at > hotpotato_now()
+), served AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(served)s) AS served(method text, senders text[])
+)
+SELECT {what}
+  FROM message JOIN served ON served.method = message.method
+ WHERE message.due_at IS NOT NULL
+   AND %(sender)s = (SELECT name FROM unnest(served.senders) WITH ORDINALITY AS each(name, place)
+                      WHERE name <> ALL (message.failed_senders)
+                      ORDER BY name IN (SELECT name FROM sick), place LIMIT 1)
+"""
+
+_COLUMNS = """
+message.id, message.tenant_id, message.kind, message.alert_id, message.notification_id,
+message.address, message.text, message.tries, message.lease, message.expires_at <= hotpotato_now(),
+EXISTS (SELECT FROM contact WHERE contact.id = message.contact_id AND stopped_at IS NOT NULL)
+"""
+
+_CLAIM = (
+    _CHOSEN.format(what=_COLUMNS)
+    + """
+   AND message.due_at <= hotpotato_now()
+ ORDER BY message.due_at LIMIT %(most)s FOR UPDATE OF message SKIP LOCKED
+"""
+)
+
+_PROBING = """
+UPDATE sender SET probe_at = hotpotato_now() + make_interval(secs => %s)
+ WHERE name = %s AND probe_at <= hotpotato_now() RETURNING name
 """
 
 # FOR SHARE: a recovery in this moment waits for our attempt to be written, so that the escalation
 # then knows that this person was told. Last, since whoever reports the same problem waits too.
 _ALERTS = "SELECT id, status FROM alert WHERE id = ANY(%s) ORDER BY id FOR SHARE"
+
+# Of a digest, whose members are read at its end: what is none of a problem, a problem that nobody
+# has taken, or one that was over when the digest was made, and is told as such.
+_DIGESTS = """
+WITH member AS MATERIALIZED (
+    SELECT digest_id, alert_id, kind FROM message WHERE digest_id = ANY(%s)
+), known AS MATERIALIZED (
+    SELECT id, status, resolved_at FROM alert
+     WHERE id IN (SELECT alert_id FROM member) ORDER BY id FOR SHARE
+)
+SELECT DISTINCT member.digest_id
+  FROM member JOIN message AS digest ON digest.id = member.digest_id
+  LEFT JOIN known ON known.id = member.alert_id
+ WHERE member.kind NOT IN ('page', 'flapping') OR known.status = 'triggered'
+    OR known.resolved_at <= digest.released_at
+"""
 
 _ATTEMPTS = """
 SELECT id, message_id, number, sender, reference, provider_id, outcome, progress
@@ -140,23 +167,54 @@ SELECT id, message_id, number, sender, reference, provider_id, outcome, progress
 """
 
 
-async def claim(transaction: Transaction, methods: Sequence[str], most: int) -> list[DueMessage]:
-    """The due messages of these contact methods, the oldest first, under lock, at most `most`."""
-    rows = await transaction.rows(_CLAIM, [list(methods), most])
+class Served(msgspec.Struct, frozen=True):
+    """A contact method, and the senders that serve it, in the order in which they are tried."""
+
+    method: str
+    senders: tuple[str, ...]
+
+
+async def claim(
+    transaction: Transaction,
+    sender: str,
+    served: Sequence[Served],
+    most: int,
+    probe_every: float,
+) -> list[DueMessage]:
+    """The due messages whose turn it is to go to this sender, the oldest first, under lock.
+
+    At most `most`; one every so many seconds, if it is sick and there are others. `served` are the
+    methods that it serves.
+    """
+    rows = await transaction.rows(_CLAIM, {"sender": sender, "served": _json(served), "most": most})
+    if rows and any(len(each.senders) > 1 for each in served):
+        probing = await transaction.rows(_PROBING, [probe_every, sender])
+        rows = rows[:1] if probing else rows
+    return await _looked_at(transaction, rows)
+
+
+async def _looked_at(
+    transaction: Transaction, rows: Sequence[Sequence[object]]
+) -> list[DueMessage]:
+    """Claimed messages with what has to be known before they are sent."""
     if not rows:
         return []
-    found = [
-        _struct(DueMessage, (*row[:12], None, _struct(About, row[12:]) if row[12] else None, ()))
-        for row in rows
-    ]
+    found = [_struct(DueMessage, (*row, None, False, ())) for row in rows]
     tried = [message.id for message in found if message.tries]
     attempts = await _attempts(transaction, tried) if tried else {}
     alerts = sorted({message.alert_id for message in found if message.alert_id is not None})
     status: dict[int, str] = dict(await transaction.rows(_ALERTS, [alerts]) if alerts else ())
+    digests = {message.id for message in found if message.kind is MessageKind.DIGEST}
+    wanted = (
+        {row[0] for row in await transaction.rows(_DIGESTS, [sorted(digests)])}
+        if digests
+        else set()
+    )
     return [
         msgspec.structs.replace(
             message,
             alert_status=AlertStatus(status[message.alert_id]) if message.alert_id else None,
+            over=message.id in digests - wanted,
             attempts=attempts.get(message.id, ()),
         )
         for message in found
@@ -190,7 +248,7 @@ async def begin(
         """
         WITH given AS (
             SELECT * FROM json_to_recordset(%s) AS given(
-                message_id bigint, tenant_id bigint, sender text, reference text, text text)
+                message_id bigint, tenant_id bigint, sender text, reference text)
         ), begun AS (
             INSERT INTO attempt (tenant_id, message_id, number, sender, reference, started_at)
             SELECT given.tenant_id, given.message_id, message.tries + 1, given.sender,
@@ -199,9 +257,9 @@ async def begin(
             RETURNING id, message_id, number
         )
         UPDATE message
-           SET tries = begun.number, lease = begun.id, status = 'sending', text = given.text,
+           SET tries = begun.number, lease = begun.id, status = 'sending',
                due_at = hotpotato_now() + make_interval(secs => %s)
-          FROM begun JOIN given ON given.message_id = begun.message_id
+          FROM begun
          WHERE message.id = begun.message_id
         RETURNING message.id, begun.id, begun.number
         """,
@@ -259,7 +317,8 @@ _LOCK = """
 SELECT FROM message WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE;
 
 SELECT message.id, message.tenant_id, message.kind, message.alert_id, message.notification_id,
-       message.status, message.lease, message.expires_at <= hotpotato_now(),
+       message.status, message.lease, message.expires_at <= hotpotato_now(), message.method,
+       message.failed_senders,
        attempt.id, attempt.message_id, attempt.number, attempt.sender, attempt.reference,
        attempt.provider_id, attempt.outcome, attempt.progress
   FROM message LEFT JOIN attempt ON attempt.message_id = message.id
@@ -327,18 +386,23 @@ async def stand(transaction: Transaction, standings: Sequence[Standing]) -> None
     await transaction.execute(_STAND, [_json(standings)])
     failed = [given.id for given in standings if given.status is MessageStatus.FAILED]
     if failed:
-        await transaction.execute(_ALERTS_OF_FAILED, [failed])
-        await transaction.execute(_ANNOUNCEMENTS_OF_FAILED, [failed])
+        await transaction.execute(_ALERTS_OF_FAILED, {"failed": failed})
+        await transaction.execute(_ANNOUNCEMENTS_OF_FAILED, {"failed": failed})
         await transaction.rows("SELECT pg_notify('hotpotato', 'escalation')")
+    if any(given.failed_sender for given in standings):
+        await transaction.rows("SELECT pg_notify('hotpotato', 'dispatch')")
 
 
 _STAND = """
 WITH given AS (
     SELECT * FROM json_to_recordset(%s) AS given(
-        id bigint, status text, due_in float, keep_lease boolean, sentence text)
+        id bigint, status text, due_in float, keep_lease boolean, sentence text,
+        failed_sender text)
 ), standing AS (
     UPDATE message
        SET status = given.status,
+           failed_senders = CASE WHEN given.failed_sender IS NULL THEN message.failed_senders
+                                 ELSE message.failed_senders || given.failed_sender END,
            lease = CASE WHEN given.keep_lease THEN message.lease END,
            due_at = CASE WHEN given.status NOT IN ('queued', 'sending') THEN NULL
                          WHEN given.keep_lease
@@ -358,28 +422,30 @@ _ALERTS_OF_FAILED = """
 UPDATE alert SET page_failed = true, due_at = hotpotato_now()
  WHERE id IN (SELECT id FROM alert
                WHERE status = 'triggered'
-                 AND id IN (SELECT alert_id FROM message WHERE id = ANY(%s) AND kind = 'page')
+                 AND id IN (SELECT alert_id FROM message
+                             WHERE (id = ANY(%(failed)s) OR digest_id = ANY(%(failed)s))
+                               AND kind IN ('page', 'flapping'))
                ORDER BY id FOR UPDATE)
 """
 
 _ANNOUNCEMENTS_OF_FAILED = """
 UPDATE announcement SET page_failed = true, due_at = hotpotato_now()
  WHERE notification_id IN (SELECT notification_id FROM message
-                            WHERE id = ANY(%s) AND kind = 'announcement')
+                            WHERE (id = ANY(%(failed)s) OR digest_id = ANY(%(failed)s))
+                              AND kind = 'announcement')
 """
 
 
-async def next_due(transaction: Transaction, methods: Sequence[str]) -> float | None:
-    """Seconds until the next message of these methods is due; None without any."""
-    rows = await transaction.rows(
-        """
-        SELECT extract(epoch FROM min(due_at) - hotpotato_now())::float FROM message
-         WHERE method = ANY(%s) AND due_at IS NOT NULL
-        """,
-        [list(methods)],
-    )
-    seconds: float | None = rows[0][0]
-    return seconds
+async def next_due(transaction: Transaction, sender: str, served: Sequence[Served]) -> float | None:
+    """Seconds until the next message is due for this sender; None without any."""
+    rows = await transaction.rows(_NEXT, {"sender": sender, "served": _json(served)})
+    return float(rows[0][0]) if rows else None
+
+
+_NEXT = (
+    _CHOSEN.format(what="extract(epoch FROM message.due_at - hotpotato_now())")
+    + " ORDER BY message.due_at LIMIT 1"
+)
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -489,10 +555,10 @@ async def queue_text(
     rows = await transaction.rows(
         """
         INSERT INTO message (tenant_id, kind, alert_id, reply_id, person_id, contact_id, method,
-                             address, text, status, created_at, expires_at, due_at)
+                             address, text, status, created_at, expires_at, released_at, due_at)
         SELECT %(tenant_id)s, %(kind)s, %(alert_id)s, %(reply_id)s, %(person_id)s, %(contact_id)s,
                %(method)s, %(address)s, %(text)s, 'queued', hotpotato_now(),
-               hotpotato_now() + interval '24 hours', hotpotato_now()
+               hotpotato_now() + interval '24 hours', hotpotato_now(), hotpotato_now()
         RETURNING id, pg_notify('hotpotato', 'dispatch')
         """,
         {

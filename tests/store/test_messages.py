@@ -27,11 +27,13 @@ WITH anna AS (
       FROM anna RETURNING id
 )
 INSERT INTO message (tenant_id, kind, alert_id, person_id, contact_id, method, address, text,
-                     status, created_at, expires_at, due_at)
+                     status, created_at, expires_at, released_at, due_at)
 SELECT anna.tenant_id, 'page', opened.id, person_id, contact_id, 'sms', %s, 'DOWN db1', 'queued',
-       hotpotato_now(), hotpotato_now() + interval '1 day', hotpotato_now()
+       hotpotato_now(), hotpotato_now() + interval '1 day', hotpotato_now(), hotpotato_now()
   FROM anna, opened
 """
+
+SERVED = [messages.Served("sms", ("modica",))]
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_an_alert_cannot_end_between_the_look_at_it_and_the_attempt(
     """Else the escalation would not know that this person is being told."""
 
     async def work(transaction: Any) -> None:
-        (due,) = await messages.claim(transaction, ["sms"], 10)
+        (due,) = await messages.claim(transaction, "modica", SERVED, 10, 60.0)
         assert due.alert_status is AlertStatus.TRIGGERED
         with pytest.raises(psycopg2.errors.LockNotAvailable):
             other.execute("SELECT id FROM alert FOR UPDATE")
@@ -80,7 +82,7 @@ def test_what_one_daemon_has_claimed_another_passes_over(database: Direct, other
     second = Direct(database.url, virtual=False)
 
     async def look(transaction: Any) -> list[messages.DueMessage]:
-        return await messages.claim(transaction, ["sms"], 10)
+        return await messages.claim(transaction, "modica", SERVED, 10, 60.0)
 
     async def work(transaction: Any) -> int:
         assert len(await look(transaction)) == 1

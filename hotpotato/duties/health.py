@@ -1,0 +1,71 @@
+"""Health: notices that a sender's provider fails or stays silent, and that it is well again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from twisted.logger import Logger
+
+from hotpotato.rules import health
+from hotpotato.store import senders
+from hotpotato.store.database import Database, Transaction
+from hotpotato.store.senders import Attempted
+
+LOOK_EVERY = 10.0
+"""Seconds between looks; an attempt that fails brings one at once."""
+
+LOOK_BACK = 50
+"""How many of a sender's last attempts are looked at."""
+
+
+class Health:
+    """Its turns, for a loop. `routes`: by contact method, the senders that serve it.
+
+    `report` is told whether a sender is sick, for metrics.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        routes: Mapping[str, Sequence[str]],
+        report: Callable[[str, bool], None] = lambda sender, sick: None,
+    ) -> None:
+        self._database = database
+        self._routes = routes
+        self._names = sorted({name for names in routes.values() for name in names})
+        self._report = report
+        self._log = Logger()
+
+    async def turn(self) -> float | None:
+        """Judge every configured sender. Returns the seconds until the next look."""
+        for name, verdict in await self._database.transaction(self._work):
+            if verdict is None:
+                self._log.info("sender {sender} is well again", sender=name)
+            else:
+                self._log.error("sender {sender} is sick: {why}", sender=name, why=verdict)
+        return LOOK_EVERY
+
+    async def _work(self, transaction: Transaction) -> list[tuple[str, str | None]]:
+        """What changed: each sender with its sickness, None for none any more."""
+        await senders.lock(transaction, self._names)
+        attempts = await senders.recent(transaction, self._names, LOOK_BACK)
+        gets_receipts = await senders.with_receipts(transaction, self._names)
+        sick = {one.name: one.why for one in await senders.sick(transaction)}
+        changed: list[tuple[str, str | None]] = []
+        for name in self._names:
+            theirs = [one for one in attempts if one.sender == name]
+            if name in sick:
+                since = [_recent(one) for one in theirs if one.after]
+                if health.recovered(since, health.is_silence(sick[name])):
+                    await senders.call_well(transaction, name)
+                    changed.append((name, None))
+            elif why := health.sickness([_recent(one) for one in theirs], name in gets_receipts):
+                elsewhere = [m for m, names in self._routes.items() if len(names) > 1]
+                await senders.call_sick(transaction, name, why, health.PROBE_EVERY, elsewhere)
+                changed.append((name, why))
+            self._report(name, name in sick)
+        return changed
+
+
+def _recent(one: Attempted) -> health.Recent:
+    return health.Recent(one.outcome, one.age, one.answered, one.why)
