@@ -8,10 +8,18 @@ import click
 
 from hotpotato import rota
 from hotpotato.commands.finding import tenant_option, the_person, the_tenant, timezones
-from hotpotato.commands.output import Answer, examples, listed, on_schedule, styled, table
+from hotpotato.commands.output import (
+    Answer,
+    Shown,
+    examples,
+    listed,
+    on_schedule,
+    styled,
+    table,
+)
 from hotpotato.commands.session import in_transaction, unless_taken
 from hotpotato.commands.values import NAME, PHONE_NUMBER
-from hotpotato.store import people
+from hotpotato.store import contacts, people
 from hotpotato.store.database import Transaction
 
 _NUMBERS = "A number with + and its country's code; give several in the order they are to be tried."
@@ -41,10 +49,11 @@ async def add(
     with unless_taken(f"there is already a user {name} in tenant {home.name}"):
         await people.add_person(transaction, home.id, name, _contacts(sms))
     added = await the_person(transaction, name, home.name)
+    numbers = [address for _, address in added.contacts]
     return Answer(
-        _document(added, await _holders(transaction)),
+        (await _one(transaction, name, home.name)).document,
         [
-            f"User {name} of tenant {home.name} is there, with {', '.join(_numbers(added))}."
+            f"User {name} of tenant {home.name} is there, with {', '.join(numbers)}."
             f" To give them the pager: hotpotato oncall set '{name}'"
         ],
     )
@@ -57,7 +66,8 @@ async def list_(transaction: Transaction, tenant: str | None) -> Answer:
     """List the people, of all tenants or of one."""
     await timezones(transaction, tenant)
     found = await people.people(transaction, tenant=tenant)
-    return await _answer(transaction, found, "There is no user yet.")
+    documents, shown = await _described(transaction, found)
+    return Answer(documents, [shown if found else "There is no user yet."])
 
 
 @user.command("edit")
@@ -129,53 +139,68 @@ async def enable(transaction: Transaction, name: str, tenant: str | None) -> Ans
 
 async def _one(transaction: Transaction, name: str, tenant: str) -> Answer:
     person = await the_person(transaction, name, tenant)
-    answer = await _answer(transaction, [person], "")
-    return Answer(_document(person, await _holders(transaction)), answer.shown)
+    documents, shown = await _described(transaction, [person])
+    return Answer(documents[0], [shown])
 
 
-async def _answer(transaction: Transaction, found: Sequence[people.Person], none: str) -> Answer:
-    holders = await _holders(transaction)
+async def _described(
+    transaction: Transaction, found: Sequence[people.Person]
+) -> tuple[list[dict[str, object]], Shown]:
+    """People as documents, and as a table."""
+    holders = {(each.tenant, each.person) for each in await people.on_call(transaction)}
+    reached = await _contacts_of(transaction, found)
+    documents: list[dict[str, object]] = [
+        {
+            "id": person.id,
+            "name": person.name,
+            "tenant": person.tenant,
+            "contacts": [
+                {
+                    "method": each.method,
+                    "address": each.address,
+                    "verified_at": each.verified_at,
+                    "stopped_at": each.stopped_at,
+                }
+                for each in reached[person.id]
+            ],
+            "on_call": (person.tenant, person.name) in holders,
+            "disabled_at": person.disabled_at,
+        }
+        for person in found
+    ]
     rows = [
         (
             person.name,
             person.tenant,
-            "\n".join(_numbers(person)),
+            "\n".join(map(_number, reached[person.id])),
             styled("disabled")
             if person.disabled_at
             else "on call"
-            if _holds(person, holders)
+            if (person.tenant, person.name) in holders
             else "",
         )
         for person in found
     ]
-    return Answer(
-        [_document(person, holders) for person in found],
-        [table(["USER", "TENANT", "SMS", ""], rows) if rows else none],
-    )
+    return documents, table(["USER", "TENANT", "SMS", ""], rows)
 
 
-async def _holders(transaction: Transaction) -> set[tuple[str, str | None]]:
-    return {(each.tenant, each.person) for each in await people.on_call(transaction)}
+async def _contacts_of(
+    transaction: Transaction, found: Sequence[people.Person]
+) -> dict[int, list[contacts.Contact]]:
+    reached: dict[int, list[contacts.Contact]] = {person.id: [] for person in found}
+    tenants = {person.tenant for person in found}
+    only = tenants.pop() if len(tenants) == 1 else None
+    for each in await contacts.find(transaction, tenant=only):
+        if each.person_id in reached:
+            reached[each.person_id].append(each)
+    return reached
 
 
-def _holds(person: people.Person, holders: set[tuple[str, str | None]]) -> bool:
-    return (person.tenant, person.name) in holders
-
-
-def _document(person: people.Person, holders: set[tuple[str, str | None]]) -> dict[str, object]:
-    return {
-        "id": person.id,
-        "name": person.name,
-        "tenant": person.tenant,
-        "contacts": [{"method": method, "address": address} for method, address in person.contacts],
-        "on_call": _holds(person, holders),
-        "disabled_at": person.disabled_at,
-    }
+def _number(each: contacts.Contact) -> str:
+    """«+64211234567 (verified)», «+64211234567 (off)»."""
+    how = "off" if each.stopped_at else "verified" if each.verified_at else None
+    return f"{each.address} ({how})" if how else each.address
 
 
 def _contacts(numbers: Sequence[str]) -> list[tuple[str, str]]:
     return [("sms", number) for number in dict.fromkeys(numbers)]
-
-
-def _numbers(person: people.Person) -> list[str]:
-    return [address for method, address in person.contacts if method == "sms"]

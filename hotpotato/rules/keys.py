@@ -38,3 +38,19 @@ def codes(choice: Choice = secrets.choice) -> Iterator[str]:
         yield "".join(choice(CODE_LETTERS) for _ in range(length))
     while True:
         yield "".join(choice(CODE_LETTERS) for _ in range(8))
+
+
+VERIFICATION_DIGITS = 6
+
+
+def verification_code(choice: Choice = secrets.choice) -> str:
+    """The digits that are sent to a phone, and come back if somebody reads it."""
+    return "".join(choice("0123456789") for _ in range(VERIFICATION_DIGITS))
+
+
+def verification_digest(contact_id: int, code: str) -> bytes:
+    """What is stored of the code for a contact.
+
+    Whoever reads the digest can find the code: what protects it is that it is soon worth nothing.
+    """
+    return hashlib.sha256(f"{contact_id}:{code}".encode()).digest()

@@ -145,11 +145,12 @@ async def add_person(
 
 
 async def first_contact(transaction: Transaction, person_id: int) -> Contact | None:
-    """The contact that a page to this person goes to; None if there is none."""
+    """The contact that a page to this person goes to first; None if there is none that is on."""
     rows = await transaction.rows(
         """
         SELECT id, method, address FROM contact
-         WHERE person_id = %s AND removed_at IS NULL ORDER BY position, id LIMIT 1
+         WHERE person_id = %s AND removed_at IS NULL AND stopped_at IS NULL
+         ORDER BY position, id LIMIT 1
         """,
         [person_id],
     )
@@ -164,24 +165,32 @@ async def rename_person(transaction: Transaction, person_id: int, name: str) -> 
 async def set_contacts(
     transaction: Transaction, tenant_id: int, person_id: int, contacts: Sequence[tuple[str, str]]
 ) -> None:
-    """Make these the person's contacts, in this order. What was sent to others stays a record."""
+    """Make these the person's contacts, in this order. What was sent to others stays a record.
+
+    One that stays is as verified as it was. One that was taken away is verified anew when it comes
+    back; a phone that said stop stays off.
+    """
+    methods, addresses = [method for method, _ in contacts], [address for _, address in contacts]
     await transaction.execute(
         """
-        UPDATE contact SET removed_at = coalesce(removed_at, hotpotato_now())
-         WHERE person_id = %s
+        UPDATE contact
+           SET removed_at = hotpotato_now(), verified_at = NULL, verification_digest = NULL,
+               verification_until = NULL
+         WHERE person_id = %s AND removed_at IS NULL
+           AND (method, address) NOT IN (SELECT * FROM unnest(%s::text[], %s::text[]))
         """,
-        [person_id],
+        [person_id, methods, addresses],
     )
-    for position, (method, address) in enumerate(contacts, start=1):
-        await transaction.execute(
-            """
-            INSERT INTO contact (tenant_id, person_id, method, address, position)
-            VALUES (%s, %s, %s, %s, %s)
-            ON CONFLICT (person_id, method, address)
-            DO UPDATE SET position = excluded.position, removed_at = NULL
-            """,
-            [tenant_id, person_id, method, address, position],
-        )
+    await transaction.execute(
+        """
+        INSERT INTO contact (tenant_id, person_id, method, address, position)
+        SELECT %s, %s, method, address, position
+          FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted(method, address, position)
+        ON CONFLICT (person_id, method, address)
+        DO UPDATE SET position = excluded.position, removed_at = NULL
+        """,
+        [tenant_id, person_id, methods, addresses],
+    )
 
 
 async def disable_person(transaction: Transaction, person_id: int) -> None:

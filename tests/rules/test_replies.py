@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import typing
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hotpotato.rules.keys import CODE_LETTERS
-from hotpotato.rules.replies import Acknowledge, NotUnderstood, understood
+from hotpotato.rules.replies import (
+    Acknowledge,
+    AcknowledgeAll,
+    AcknowledgeIt,
+    Command,
+    Help,
+    NotUnderstood,
+    Resolve,
+    Start,
+    Stop,
+    Take,
+    Verify,
+    Who,
+    spoken,
+    understood,
+)
 
-codes = st.text(CODE_LETTERS, min_size=3, max_size=8)
-fillers = st.text(" \t\n.,:;!-–'\"()", max_size=4)
+COMMANDS = ("ACK", "TAKE")
+"""What could be a code, and is a command when it stands alone."""
+
+codes = st.text(CODE_LETTERS, min_size=3, max_size=8).filter(lambda code: code not in COMMANDS)
+fillers = st.text(" \t.,:;!-–'\"()‘’“”«»…_*#", max_size=4)
+cases = st.sampled_from([str.lower, str.upper, str.title, str.swapcase, str.capitalize])
 
 
 @pytest.mark.parametrize(
@@ -21,31 +42,135 @@ fillers = st.text(" \t\n.,:;!-–'\"()", max_size=4)
         "Ack: Kwt.",
         "  ack\tkwt \n",
         "acknowledge KWT",
+        "Acknowledged KWT",
         "'ack kwt'",
+        "‘Ack Kwt’",
+        "“ack kwt”.",
+        "ack “KWT”",
         "ack-kwt!",
+        "ACK: kwt.",
+        "ok kwt",
+        "OK, KWT!",
+        "Okay kwt",
+        "kwt",
+        "KWT",
+        " Kwt. ",
+        "ack\nkwt",
+        "ack\r\n\r\nKWT\r\n",
+        "ack KWT\n-- \nAnna Aro\nOperations",
+        "\n\nack kwt\n\nSent from my phone",
+        "Kwt\nAnna",
+        "ａｃｋ ＫＷＴ",
     ],
 )
-def test_however_it_is_written(content: str) -> None:
+def test_an_acknowledgement_however_it_is_written(content: str) -> None:
     assert understood(content) == Acknowledge("KWT")
 
 
 @pytest.mark.parametrize(
+    ("content", "meant"),
+    [
+        ("ack", AcknowledgeIt()),
+        ("Ok.", AcknowledgeIt()),
+        ("OK!\n-- \nAnna", AcknowledgeIt()),
+        ("ack\nBob Smith", AcknowledgeIt()),
+        ("ack all", AcknowledgeAll()),
+        ("Ack: ALL!", AcknowledgeAll()),
+        ("ok all", AcknowledgeAll()),
+        ("ack\nall", AcknowledgeAll()),
+        ("ack take", Acknowledge("TAKE")),
+        ("ack ack", Acknowledge("ACK")),
+        ("resolve KWT", Resolve("KWT")),
+        ("Resolved: kwt.", Resolve("KWT")),
+        ("resolve\nkwt", Resolve("KWT")),
+        ("who", Who()),
+        ("Who?", Who()),
+        ("Who’s on call?", Who()),
+        ("who is on-call", Who()),
+        ("whos on call", Who()),
+        ("take", Take("")),
+        ("Take.", Take("")),
+        ("take Acme Ltd.", Take("acme ltd")),
+        ("stop", Stop()),
+        ("STOP.", Stop()),
+        ("Start", Start()),
+        ("help!", Help()),
+        ("Stop\n\nSent from my phone", Stop()),
+        ("482913", Verify("482913")),
+        ("482 913", Verify("482913")),
+        ("Verify: 482913.", Verify("482913")),
+        ("verify 482-913\nAnna", Verify("482913")),
+    ],
+)
+def test_the_other_commands(content: str, meant: Command) -> None:
+    assert understood(content) == meant
+
+
+@pytest.mark.parametrize(
     "content",
-    ["", "ack", "KWT", "ackKWT", "nack KWT", "ack K2T", "ack KW", "ack ABCDEFGHJ", "ack KWT ABC"],
+    [
+        "",
+        " \n ",
+        "?!",
+        "nack KWT",
+        "ack K2T",
+        "ack KW",
+        "ack ABCDEFGHJ",
+        "ack KWT ABC",
+        "do not ack KWT",
+        "ok thanks, I will",
+        "all ok",
+        "resolve",
+        "resolve all",
+        "who are you",
+        "stop it",
+        "stop all",
+        "please help",
+        "verify",
+        "48291",
+        "4829131",
+        "verify KWT",
+        "OLO",
+        "on it",
+        "ack 482913",
+    ],
 )
 def test_what_is_something_else(content: str) -> None:
     assert understood(content) == NotUnderstood()
 
 
-@given(code=codes, before=fillers, between=fillers.filter(bool), after=fillers)
-def test_case_spaces_and_punctuation_are_forgiven(
-    code: str, before: str, between: str, after: str
+@given(
+    code=codes,
+    word=st.sampled_from(["ack", "acknowledge", "ok", "okay"]),
+    before=fillers,
+    between=fillers.filter(bool),
+    after=fillers,
+    case=cases,
+    signature=st.text(),
+)
+def test_case_spaces_punctuation_and_signatures_are_forgiven(
+    code: str, word: str, before: str, between: str, after: str, case: typing.Any, signature: str
 ) -> None:
-    for word in ("ack", "ACK", "Ack", "Acknowledge"):
-        content = f"{before}{word}{between}{code.swapcase()}{after}"
-        assert understood(content) == Acknowledge(code)
+    content = f"{before}{case(word)}{between}{case(code)}{after}\n{signature}"
+    assert understood(content) == Acknowledge(code)
+    assert understood(f"{before}{case(code)}{after}\n{signature}") == Acknowledge(code)
+    content = f"{before}{case('resolve')}{between}{case(code)}{after}\n{signature}"
+    assert understood(content) == Resolve(code)
 
 
 @given(st.text())
 def test_nothing_makes_it_raise(content: str) -> None:
-    assert isinstance(understood(content), Acknowledge | NotUnderstood)
+    assert isinstance(understood(content), typing.get_args(Command))
+
+
+@given(st.text())
+def test_a_code_is_always_one_that_was_written(content: str) -> None:
+    """Nothing is made up: whatever is acknowledged stands in the reply, letter by letter."""
+    meant = understood(content)
+    if isinstance(meant, Acknowledge | Resolve):
+        assert meant.code in spoken(content).upper().split()
+
+
+def test_names_are_compared_by_their_words() -> None:
+    assert spoken(" Acme, Ltd. ") == "acme ltd"
+    assert understood("take ACME-LTD") == Take(spoken("Acme Ltd"))
