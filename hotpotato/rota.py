@@ -7,12 +7,13 @@ once a day for all, so that they always reach far enough ahead. What is past is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from hotpotato.rules import schedule as rules
+from hotpotato.rules.cover import next_morning
 from hotpotato.store import people, schedules
 from hotpotato.store.database import Transaction
 from hotpotato.store.schedules import Definition, Schedule
@@ -25,9 +26,6 @@ NEAR = timedelta(days=7)
 
 WARN_AHEAD = timedelta(days=14)
 """How far ahead hours with nobody on call are looked for."""
-
-DAILY_AT = time(9)
-"""When shifts are written, and gaps are told, by the clocks of the schedule's time zone."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +54,8 @@ async def write(transaction: Transaction, schedule_id: int) -> Written:
         end_at=None if change.current is None else (change.current.since, change.current.until),
         insert=[_stored(shift) for shift in change.insert],
     )
-    await schedules.postpone(transaction, schedule_id, _next_morning(known))
+    morning = next_morning(known.now, known.schedule.timezone)
+    await schedules.postpone(transaction, schedule_id, morning)
     return Written(
         schedule=known.schedule,
         now=known.now,
@@ -71,19 +70,14 @@ async def write_all(transaction: Transaction, schedule_ids: Iterable[int]) -> li
     return [await write(transaction, each) for each in sorted(set(schedule_ids))]
 
 
-async def gaps_ahead(transaction: Transaction, known: Schedule) -> tuple[rules.Gap, ...]:
-    """When nobody is on call within WARN_AHEAD, going by the stored shifts."""
-    now = await schedules.now(transaction)
+async def gaps_ahead(
+    transaction: Transaction, known: Schedule, now: datetime | None = None
+) -> tuple[rules.Gap, ...]:
+    """When nobody is on call within WARN_AHEAD of now, going by the stored shifts."""
+    now = now or await schedules.now(transaction)
     found = await schedules.held(transaction, now, now + WARN_AHEAD, schedule_id=known.id)
     spans = [rules.Shift(0, each.since, each.until, each.source) for each in found]
     return rules.gaps(spans, now, now + WARN_AHEAD)
-
-
-def spoken(gap: rules.Gap, timezone: str) -> str:
-    """«from Mon 2026-11-30 09:00 until Tue 2026-12-01 09:00 NZDT»."""
-    zone = ZoneInfo(timezone)
-    since, until = gap.since.astimezone(zone), gap.until.astimezone(zone)
-    return f"from {since:%a %Y-%m-%d %H:%M} until {until:%a %Y-%m-%d %H:%M %Z}"
 
 
 # --- the pager by hand
@@ -236,16 +230,6 @@ def _horizon(now: datetime) -> datetime:
     # A whole day, so that writing twice on one day changes nothing; and one more, until the next.
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight + AHEAD + timedelta(days=2)
-
-
-def _next_morning(known: Definition) -> datetime:
-    zone = ZoneInfo(known.schedule.timezone)
-    today = known.now.astimezone(zone).date()
-    mornings = (
-        rules.instant(datetime.combine(today + timedelta(days=day), DAILY_AT), zone)
-        for day in range(3)
-    )
-    return next(morning for morning in mornings if morning > known.now)
 
 
 async def _locked(transaction: Transaction, tenant_id: int, name: str) -> Definition:

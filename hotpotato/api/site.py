@@ -28,10 +28,12 @@ class Request(msgspec.Struct, frozen=True):
     """What a handler gets to see of a request.
 
     Headers are asked for by their name in lower case, and a value has one character for each of its
-    bytes. Of a body that is `too_large`, `body` is only the beginning.
+    bytes, as `query` has, which is what follows the question mark. Of a body that is `too_large`,
+    `body` is only the beginning.
     """
 
     path: bytes
+    query: str
     raw_headers: Headers
     body: bytes
     too_large: bool
@@ -156,5 +158,6 @@ class Application:
 
 
 def _seen(request: Any, parameters: dict[str, Any]) -> Request:
+    query = request.uri.partition(b"?")[2].decode("latin-1")
     body = request.content.read()
-    return Request(request.path, request.requestHeaders, body, request.too_large, parameters)
+    return Request(request.path, query, request.requestHeaders, body, request.too_large, parameters)

@@ -10,12 +10,12 @@ from typing import Any
 import click
 import msgspec
 
-from hotpotato import rota, settings
+from hotpotato import cover, settings
 from hotpotato.commands.checking import checked_senders, readable_secrets
-from hotpotato.commands.output import Answer, Refused, json_option, plain, show
+from hotpotato.commands.output import Answer, Refused, json_option, moment, plain, show
 from hotpotato.commands.session import on_reactor, opened, refusals, served
 from hotpotato.senders.registry import Registry
-from hotpotato.store import operations, people, schedules, schema, servers
+from hotpotato.store import operations, people, schema, senders, servers
 from hotpotato.store.database import Database, Transaction
 
 OVERDUE = 60.0
@@ -36,8 +36,9 @@ def check(config: Path, as_json: bool) -> None:
     """Look for everything that is wrong, before 3 a.m. finds it.
 
     The configuration, the files with secrets, the senders, the database and its schema, whether
-    somebody is on call and can be reached, and the servers that nobody would miss. Prints what is
-    wrong and exits with status 1, or says that all is well. It changes nothing and sends nothing.
+    somebody is on call for the next 14 days and can be reached, steps of a policy that find nobody,
+    phones that said stop, and servers that nobody would miss. Prints what is wrong and exits with
+    status 1, or says that all is well. It changes nothing and sends nothing.
     """
     problems: list[Problem] = []
     with _noting(problems, "configuration"):
@@ -76,9 +77,7 @@ async def _senders(configured: settings.Settings, reactor: Any) -> list[Problem]
     for sender in checked:
         about = f"senders.{sender.configured.name}"
         problems += [Problem(about, each) for each in sender.problems]
-        if not sender.serves:
-            problems.append(Problem(about, "is never used: senders before it serve all it can"))
-    if not any("sms" in sender.serves for sender in checked):
+    if not any("sms" in sender.before for sender in checked):
         problems.append(Problem("senders", "none serves sms: no phone can be reached"))
     return problems
 
@@ -92,13 +91,16 @@ async def _content(transaction: Transaction) -> list[Problem]:
     tenants = await people.tenants(transaction)
     if not tenants:
         return [Problem("tenants", "there is none yet: hotpotato tenant add NAME")]
-    problems = [Problem("on call", each) for each in await operations.uncovered(transaction)]
-    problems += [Problem("on call", each) for each in await _gaps(transaction)]
+    problems = [
+        Problem(each.about, f"{tenant.name}: {each.sentence}")
+        for tenant in tenants
+        for each in await cover.lacks(transaction, tenant)
+    ]
     if not await servers.find(transaction):
         problems.append(Problem("servers", "there is none yet: hotpotato server add NAME"))
     problems += [
-        Problem("servers", f"{each} has never sent a heartbeat, so nobody would miss it")
-        for each in await operations.never_heard(transaction)
+        Problem(f"senders.{sick.name}", f"is sick since {moment(sick.since, 'UTC')}: {sick.why}")
+        for sick in await senders.sick(transaction)
     ]
     counts = await operations.counts(transaction)
     if counts["messages_overdue_seconds"] > OVERDUE:
@@ -110,18 +112,6 @@ async def _content(transaction: Transaction) -> list[Problem]:
             )
         )
     return problems
-
-
-async def _gaps(transaction: Transaction) -> list[str]:
-    """When nobody will be on call. A schedule with nothing planned shows in what is true now."""
-    sentences = []
-    for known in await schedules.find(transaction):
-        if await schedules.layers(transaction, known.id):
-            sentences += [
-                f"{known.tenant}/{known.name}: nobody {rota.spoken(gap, known.timezone)}"
-                for gap in await rota.gaps_ahead(transaction, known)
-            ]
-    return sentences
 
 
 def _answer(problems: list[Problem]) -> Answer:

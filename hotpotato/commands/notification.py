@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import click
 import msgspec
-from rich.padding import Padding
 from rich.text import Text
 
 from hotpotato.commands.finding import tenant_option, timezones
@@ -22,6 +19,12 @@ from hotpotato.commands.output import (
     table,
 )
 from hotpotato.commands.session import in_transaction
+from hotpotato.commands.telling import (
+    message_document,
+    told_history,
+    told_messages,
+    told_replies,
+)
 from hotpotato.commands.values import NUMBER
 from hotpotato.store import notifications, stories
 from hotpotato.store.database import Transaction
@@ -95,16 +98,16 @@ async def show(transaction: Transaction, number: int) -> Answer:
     return Answer(
         {
             **_document(told),
-            "messages": [_message_document(message) for message in messages],
+            "messages": [message_document(message) for message in messages],
             "replies": replies,
             "history": history,
         },
         [
             _heading(told),
             _facts(told, zone),
-            *_told_messages(messages, zone),
-            *_told_replies(replies, zone),
-            *_told_history(history, zone),
+            *told_messages(messages, zone),
+            *told_replies(replies, zone),
+            *told_history(history, zone),
         ],
     )
 
@@ -142,86 +145,11 @@ def _alert(told: Notification) -> Text:
     return Text.assemble(f"{told.alert_id}, ", styled(told.alert_status or ""))
 
 
-def _told_messages(messages: Sequence[stories.Message], zone: str) -> Iterator[Shown]:
-    for message in messages:
-        because = f" ({message.because})" if message.because else ""
-        yield ""
-        yield Text.assemble(
-            f"Message {message.id}: {message.kind} to {message.person or 'nobody'},"
-            f" {message.address}{because}: ",
-            styled(message.status),
-        )
-        yield Padding(Text(plain(message.text or "not worded yet"), style="italic"), (0, 0, 0, 4))
-        for attempt in message.attempts:
-            yield _attempt(attempt, zone)
-
-
-def _attempt(attempt: stories.Attempt, zone: str) -> Shown:
-    outcome = attempt.outcome or "under way"
-    return facts(
-        [
-            (
-                f"attempt {attempt.number}",
-                f"{moment(attempt.started_at, zone)} by {attempt.sender}",
-            ),
-            ("outcome", styled(outcome, plain(_outcome(attempt)))),
-            ("reference", attempt.reference),
-            *(
-                ("receipt", f"{moment(receipt.received_at, zone)} {_receipt(receipt)}")
-                for receipt in attempt.receipts
-            ),
-        ]
-    )
-
-
-def _outcome(attempt: stories.Attempt) -> str:
-    said = attempt.outcome or "under way"
-    if attempt.provider_id is not None:
-        said += f", the provider's id is {attempt.provider_id}"
-    if attempt.why is not None:
-        said += f": {attempt.why}"
-    return said
-
-
-def _receipt(receipt: stories.Receipt) -> str:
-    return f"{receipt.status} ({receipt.detail})" if receipt.detail else receipt.status
-
-
-def _told_replies(replies: Sequence[stories.Reply], zone: str) -> Iterator[Shown]:
-    if replies:
-        yield ""
-        yield "Replies"
-        yield facts(
-            (moment(reply.received_at, zone), f"{reply.source}: {reply.content}")
-            for reply in replies
-        )
-
-
-def _told_history(lines: Sequence[notifications.Line], zone: str) -> Iterator[Shown]:
-    yield ""
-    yield "History"
-    yield facts(
-        (
-            moment(line.at, zone),
-            line.sentence
-            if line.message_id is None
-            else f"message {line.message_id}: {line.sentence}",
-        )
-        for line in lines
-    )
-
-
 def _subject(told: Notification) -> str:
     return plain(told.hostname + (f"/{told.service_name}" if told.service_name else ""))
 
 
 def _document(told: Notification) -> dict[str, object]:
     fields: dict[str, object] = msgspec.structs.asdict(told)
-    fields["user"] = fields.pop("person")
-    return fields
-
-
-def _message_document(message: stories.Message) -> dict[str, object]:
-    fields: dict[str, object] = msgspec.structs.asdict(message)
     fields["user"] = fields.pop("person")
     return fields

@@ -1,6 +1,7 @@
-"""The rota: writes every schedule's shifts ahead once a day, and warns of hours with nobody.
+"""The rota: writes every schedule's shifts ahead once a day.
 
-Whoever changes a schedule writes its shifts at once; this keeps them reaching far enough.
+Whoever changes a schedule writes its shifts at once; this keeps them reaching far enough. Of hours
+with nobody `duties.cover` warns.
 """
 
 from __future__ import annotations
@@ -41,10 +42,7 @@ class Rota:
             if schedule_id is None:
                 return None
             claimed.append(schedule_id)
-            written = await rota.write(transaction, schedule_id)
-            if written.planned and written.gaps:
-                await schedules.announce(transaction, written.schedule, said(written))
-            return written
+            return await rota.write(transaction, schedule_id)
 
         try:
             written = await self._database.transaction(work)
@@ -102,17 +100,3 @@ class Rota:
             schedule=written.schedule.name,
             count=len(written.shifts),
         )
-        for gap in written.gaps if written.planned else ():
-            self._log.warn(
-                "{tenant}/{schedule}: nobody is on call {gap}",
-                tenant=written.schedule.tenant,
-                schedule=written.schedule.name,
-                gap=rota.spoken(gap, written.schedule.timezone),
-            )
-
-
-def said(written: rota.Written) -> str:
-    """«nobody is on call from … until …», with how many more such times there are."""
-    first, *more = written.gaps
-    others = f", and {len(more)} more times within 14 days" if more else ""
-    return f"nobody is on call {rota.spoken(first, written.schedule.timezone)}{others}"

@@ -280,7 +280,7 @@ def excerpt(body: bytes, key: str | None = None) -> str:
     text = _as_far_as_readable(body[:_EXCERPT_WINDOW])
     if key:
         text = text.replace(key, "***")
-    return _safe(_KEY_AND_VALUE.sub(r"\g<name>\g<between>***", text))[:_EXCERPT_LENGTH]
+    return safe(_KEY_AND_VALUE.sub(r"\g<name>\g<between>***", text))[:_EXCERPT_LENGTH]
 
 
 def _as_far_as_readable(body: bytes) -> str:
@@ -297,7 +297,7 @@ def _text(name: str, value: object, remarks: list[str]) -> str | None:
     text = value if isinstance(value, str) else _as_text(name, value, remarks)
     if name not in _LAID_OUT:
         text = text.strip()
-    text = _safe(text)
+    text = safe(text)
     most = _MOST_BYTES.get(name, _MOST_BYTES_ELSE)
     coded = text.encode("utf-8")
     if len(coded) > most:
@@ -330,7 +330,8 @@ def _is_absent(value: object) -> bool:
     return value in (None, [], {})
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """The text without what PostgreSQL or a terminal can't take: that becomes U+FFFD."""
     if text.isprintable():
         return text
     return _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n"))

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from hotpotato.store.database import Row, Transaction
-from hotpotato.store.notifications import Notification
-from hotpotato.vocabulary import MessageKind, MessageStatus, Outcome, Progress
+from hotpotato.store.notifications import Line, Notification
+from hotpotato.vocabulary import AlertStatus, MessageKind, MessageStatus, Outcome, Progress
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -39,7 +39,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A text for one contact; `person` None: nobody's any more. `because`: why this person."""
+    """A text for one contact; `person` None: nobody's any more. `because`: why this person.
+
+    One that is held waits until `hold_until` at least, and `next_at` is when its contact is looked
+    at next; of one that is still being tried, `next_at` is when it is. One that is merged is told
+    in the message `digest_id`; a digest tells `tells` others, and `segments` is what it costs.
+    """
 
     id: int
     kind: MessageKind
@@ -50,6 +55,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None
     status: MessageStatus
     created_at: datetime
+    released_at: datetime | None
+    hold_until: datetime | None
+    next_at: datetime | None
+    digest_id: int | None
+    segments: int | None
+    tells: tuple[int, ...]
     attempts: tuple[Attempt, ...] = ()
 
 
@@ -74,10 +85,35 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     service_name: str | None
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an alert stands, and when it is looked at next.
+
+    `place` is the seconds that it is along its policy, since `place_at`; None before the first
+    step. `under_way` is how many of its messages are still to be sent or held.
+    """
+
+    status: AlertStatus
+    due_at: datetime | None
+    place: float | None
+    place_at: datetime | None
+    acknowledged_by: str | None
+    acknowledged_until: datetime | None
+    resolved_at: datetime | None
+    resolved_by: str | None
+    silenced: bool
+    flapping: bool
+    under_way: int
+
+
 _MESSAGES = """
 SELECT message.id, message.kind, person.name, message.method, message.address, message.because,
-       message.text, message.status, message.created_at
+       message.text, message.status, message.created_at, message.released_at, message.hold_until,
+       CASE WHEN message.status = 'held' THEN contact.due_at ELSE message.due_at END,
+       message.digest_id, message.segments,
+       ARRAY(SELECT told.id FROM message AS told WHERE told.digest_id = message.id
+              ORDER BY told.id LIMIT 10000)
   FROM message LEFT JOIN person ON person.id = message.person_id
+  LEFT JOIN contact ON contact.id = message.contact_id
 """
 
 
@@ -89,17 +125,65 @@ async def message(transaction: Transaction, message_id: int) -> Message | None:
 
 
 async def messages(transaction: Transaction, notification: Notification) -> list[Message]:
-    """The messages of a notification, and of its alert from then on, in order."""
+    """The messages of a notification, and of its alert from then on, in order.
+
+    The digests that some of them were merged into are among them.
+    """
     rows = await transaction.rows(
-        _MESSAGES
-        + """
-         WHERE message.notification_id = %(id)s
-            OR message.alert_id = %(alert_id)s AND message.created_at >= %(since)s
-         ORDER BY message.id LIMIT 10000
+        """
+        SELECT id, digest_id FROM message
+         WHERE notification_id = %(id)s OR alert_id = %(alert_id)s AND created_at >= %(since)s
+         ORDER BY id LIMIT 10000
         """,
         _about(notification),
     )
-    return await _with_attempts(transaction, rows)
+    return await _and_digests(transaction, rows)
+
+
+async def messages_of_alert(transaction: Transaction, alert_id: int) -> list[Message]:
+    """All messages of an alert and the digests that tell of it, in order."""
+    rows = await transaction.rows(
+        "SELECT id, digest_id FROM message WHERE alert_id = %s ORDER BY id LIMIT 10000", [alert_id]
+    )
+    return await _and_digests(transaction, rows)
+
+
+async def newest_of_alert(transaction: Transaction, alert_id: int, most: int) -> list[Line]:
+    """The newest lines of an alert's history, in order."""
+    rows = await transaction.rows(
+        """
+        SELECT at, kind, sentence, message_id
+          FROM (SELECT * FROM history WHERE alert_id = %s
+                 ORDER BY at DESC, id DESC LIMIT %s) AS line
+         ORDER BY at, id
+        """,
+        [alert_id, most],
+    )
+    return [_struct(Line, row) for row in rows]
+
+
+async def standing(transaction: Transaction, alert_id: int) -> Standing:
+    """Where an alert stands."""
+    (row,) = await transaction.rows(
+        """
+        SELECT status, due_at, extract(epoch FROM place)::float, place_at, acknowledged_by,
+               acknowledged_until, resolved_at, resolved_by, silenced, flapping,
+               (SELECT count(*) FROM message
+                 WHERE alert_id = alert.id AND message.status IN ('held', 'queued', 'sending'))
+          FROM alert WHERE id = %s
+        """,
+        [alert_id],
+    )
+    return _struct(Standing, row)
+
+
+async def announced(transaction: Transaction, notification_id: int) -> datetime | None:
+    """When an announcement is looked at next; None if it needs no more, or there is none."""
+    rows = await transaction.rows(
+        "SELECT due_at FROM announcement WHERE notification_id = %s", [notification_id]
+    )
+    due_at: datetime | None = rows[0][0] if rows else None
+    return due_at
 
 
 async def replies(transaction: Transaction, notification: Notification) -> list[Reply]:
@@ -138,6 +222,15 @@ async def after(transaction: Transaction, line_id: int) -> list[Happening]:
         [line_id],
     )
     return [_struct(Happening, row) for row in rows]
+
+
+async def _and_digests(transaction: Transaction, rows: Sequence[Row]) -> list[Message]:
+    """The messages of these (id, digest), and the digests."""
+    ids = {each for row in rows for each in row if each is not None}
+    found = await transaction.rows(
+        _MESSAGES + " WHERE message.id = ANY(%s) ORDER BY message.id", [sorted(ids)]
+    )
+    return await _with_attempts(transaction, found)
 
 
 async def _with_attempts(transaction: Transaction, rows: Sequence[Row]) -> list[Message]:

@@ -33,6 +33,7 @@ async def shared(shared_database_url: str) -> AsyncIterator[World]:
     """A running world in virtual time, for the tests of one module: they use names of their own."""
     made = World(shared_database_url)
     await made.start()
+    await made.without_pace()
     yield made
     await made.stop()
 

@@ -117,6 +117,7 @@ async def test_a_schema_that_does_not_fit_makes_it_unready_and_names_the_remedy(
 
 @pytest_twisted.ensureDeferred
 async def test_metrics_count_what_was_answered_sent_and_reported(world: World) -> None:
+    await world.without_pace()
     await taken(world, hostname="db1")
     await taken(world, hostname="db2", event="CUSTOM")
     await world.request("GET", "/nonsense")
