@@ -7,7 +7,20 @@ from datetime import date, time
 
 from hypothesis import strategies as st
 
-from hotpotato.rules.roster import Contact, Layer, Person, Roster, Schedule, Server, Tenant
+from hotpotato.rules.roster import (
+    Calm,
+    Contact,
+    Flapping,
+    Layer,
+    Pace,
+    Person,
+    Policy,
+    Roster,
+    Schedule,
+    Server,
+    Step,
+    Tenant,
+)
 from hotpotato.rules.schedule import DAYS, Window
 
 names = st.text(
@@ -42,6 +55,57 @@ servers = st.builds(
 )
 
 
+lengths = st.integers(60, 86_400).map(float) | st.just(90.5)
+calms = st.builds(
+    Calm,
+    states=st.lists(st.sampled_from(["WARNING", "DOWN"]), min_size=1, max_size=2).map(tuple),
+    days=st.lists(st.sampled_from(DAYS), max_size=2).map(tuple),
+    since=st.none() | clocks,
+    until=st.none() | clocks,
+)
+
+
+@st.composite
+def steps(draw: st.DrawFn, people: list[str], schedules: list[str]) -> tuple[Step, ...]:
+    """Some steps, the first at once, each later than the one before; or none."""
+    later = draw(st.lists(lengths, max_size=3, unique=True))
+    made = []
+    for after in [0.0, *sorted(later)][: draw(st.integers(0, 4))]:
+        whom: dict[str, object] = draw(
+            st.sampled_from(
+                [
+                    {"everyone": True},
+                    *({"person": name} for name in people),
+                    *({"schedule": name} for name in schedules),
+                ]
+            )
+        )
+        again, all_contacts = draw(st.none() | lengths), draw(st.booleans())
+        made.append(Step(after=after, again=again, all_contacts=all_contacts, **whom))  # type: ignore[arg-type]
+    return tuple(made)
+
+
+@st.composite
+def policies(draw: st.DrawFn, people: list[str], schedules: list[str]) -> Policy | None:
+    """A policy that says something, or none."""
+    made = Policy(
+        acknowledged_for=draw(st.none() | st.just(0.0) | lengths),
+        undelivered_after=draw(st.none() | lengths),
+        pace=Pace(
+            burst=draw(st.none() | st.integers(1, 1000)),
+            every=draw(st.none() | lengths),
+            hourly=draw(st.none() | st.integers(1, 1000)),
+        ),
+        flapping=Flapping(
+            changes=draw(st.none() | st.integers(2, 20)), within=draw(st.none() | lengths)
+        ),
+        digest_at=draw(st.none() | clocks),
+        calm=tuple(draw(st.lists(calms, max_size=2))),
+        steps=draw(steps(people, schedules)),
+    )
+    return None if made == Policy() else made
+
+
 @st.composite
 def layers(draw: st.DrawFn, known: list[str]) -> Layer:
     since = draw(st.none() | days)
@@ -72,11 +136,13 @@ def tenants(draw: st.DrawFn) -> Tenant:
         ),
     )
     # Every tenant has a primary schedule, so that one is always there.
+    schedules = {"primary": draw(some), **draw(st.dictionaries(names, some, max_size=1))}
     return Tenant(
         timezone=draw(zones),
         people=known,
-        schedules={"primary": draw(some), **draw(st.dictionaries(names, some, max_size=1))},
+        schedules=schedules,
         servers=draw(st.dictionaries(names, servers, max_size=2)),
+        policy=draw(policies(sorted(known), sorted(schedules))),
     )
 
 

@@ -11,6 +11,7 @@ from hotpotato.commands import roster_file, roster_store
 from hotpotato.commands.finding import tenant_option, the_tenant
 from hotpotato.commands.output import Answer, Refused, Shown, examples, listed
 from hotpotato.commands.session import in_transaction
+from hotpotato.rules.cover import spoken
 from hotpotato.rules.roster import Difference, difference, strangers
 from hotpotato.store import schedules
 from hotpotato.store.database import Transaction
@@ -24,7 +25,7 @@ from hotpotato.store.database import Transaction
     )
 )
 def roster() -> None:
-    """Tenants, people, contacts, rotas and servers as one file."""
+    """Tenants, people, contacts, rotas, policies and servers as one file."""
 
 
 @roster.command(
@@ -47,7 +48,15 @@ def roster() -> None:
   first = 2026-11-30      # Anna's first turn begins on that day,
   at = "09:00"            # at this time, and so does every later turn
   \b
-  [tenants.acme.servers.icinga-akl]""".replace("\n  \\b", "\n  "),
+  [tenants.acme.servers.icinga-akl]
+  \b
+  [[tenants.acme.policy.steps]]   # none: the shipped ones
+  after = 0
+  schedule = "primary"
+  again = "5m"
+  [[tenants.acme.policy.steps]]
+  after = "15m"
+  everyone = true""".replace("\n  \\b", "\n  "),
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
@@ -55,7 +64,7 @@ def roster() -> None:
     "--prune",
     is_flag=True,
     help="Of the tenants in the file, disable people and servers that are not in it, and remove"
-    " schedules.",
+    " schedules; a policy is as shipped again.",
 )
 @in_transaction
 async def apply(transaction: Transaction, file: Path, dry_run: bool, prune: bool) -> Answer:
@@ -66,14 +75,10 @@ async def apply(transaction: Transaction, file: Path, dry_run: bool, prune: bool
     """
     wanted = roster_file.read(file)
     now = await roster_store.current(transaction)
-    for tenant, schedule, number, name in strangers(now, wanted):
-        known = {*wanted.tenants[tenant].people}
-        if tenant in now.tenants:
-            known |= now.tenants[tenant].people.keys()
-        there = listed(sorted(known)) or "nobody"
+    for each in strangers(now, wanted):
         raise Refused(
-            f"{file}: tenants.{tenant}.schedules.{schedule}.layers[{number}].people: there is no"
-            f" user {name} in tenant {tenant}: expected some of {there}"
+            f"{file}: tenants.{each.tenant}.{each.key}: there is no {each.kind} {each.name} in"
+            f" tenant {each.tenant}: expected some of {listed(each.known) or 'nobody'}"
         )
     found = difference(now, wanted, prune=prune)
     given = [] if dry_run else await roster_store.apply(transaction, found.changes)
@@ -109,7 +114,7 @@ async def _gaps(transaction: Transaction, found: Difference) -> list[str]:
             if not await schedules.layers(transaction, known.id):
                 continue
             sentences += [
-                f"{known.tenant}/{known.name}: nobody is on call {rota.spoken(gap, known.timezone)}"
+                f"{known.tenant}/{known.name}: nobody is on call {spoken(gap, known.timezone)}"
                 for gap in await rota.gaps_ahead(transaction, known)
             ]
     return sentences

@@ -14,13 +14,26 @@ import msgspec
 
 from hotpotato.commands.output import Refused, listed
 from hotpotato.commands.values import NAME, PHONE_NUMBER, TIME_ZONE
-from hotpotato.rules.roster import SECTIONS, Layer, Person, Roster, Schedule, Server, Tenant
+from hotpotato.rules.roster import (
+    SECTIONS,
+    Layer,
+    Person,
+    Policy,
+    Roster,
+    Schedule,
+    Server,
+    Tenant,
+)
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
 _CLOCK = re.compile(r"\d\d:\d\d")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_LENGTHS = ("acknowledged_for", "undelivered_after", "every", "within", "after", "again")
+"""The keys of a policy that are lengths of time."""
+_LENGTH = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
+_SECONDS = (86_400, 3600, 60, 1)
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<key>.*)`)?$", re.DOTALL)
 
 
@@ -55,7 +68,7 @@ class _Reader:
     def _tenant(self, raw: Any, key: str) -> Tenant:
         if not isinstance(raw, Mapping):
             raise self.refuse(key, "expected a table")
-        self._only(raw, key, ("timezone", *SECTIONS.values()))
+        self._only(raw, key, ("timezone", *SECTIONS.values(), "policy"))
         if "timezone" not in raw:
             raise self.refuse(f"{key}.timezone", "is missing: expected one like Pacific/Auckland")
         return Tenant(
@@ -63,6 +76,7 @@ class _Reader:
             people=self._all(raw, key, "people", self._person),
             schedules=self._all(raw, key, "schedules", self._schedule),
             servers=self._all(raw, key, "servers", self._server),
+            policy=self._policy(raw["policy"], f"{key}.policy") if "policy" in raw else None,
         )
 
     def _person(self, raw: Any, key: str) -> Person:
@@ -92,6 +106,44 @@ class _Reader:
 
     def _server(self, raw: Any, key: str) -> Server:
         return self._zoned(self._struct(raw, key, Server), key)
+
+    def _policy(self, raw: Any, key: str) -> Policy:
+        policy = self._struct(_with_seconds(self._timed(raw, key)), key, Policy)
+        steps = [
+            msgspec.structs.replace(
+                step,
+                **{
+                    name: self._name(value, f"{key}.steps[{number}].{name}")
+                    for name in ("schedule", "person")
+                    if (value := getattr(step, name)) is not None
+                },
+            )
+            for number, step in enumerate(policy.steps)
+        ]
+        return msgspec.structs.replace(policy, steps=tuple(steps))
+
+    def _timed(self, raw: Any, key: str) -> Any:
+        """The same with "1h30m" as seconds, where a length of time is due."""
+        if isinstance(raw, Mapping):
+            return {
+                name: self._length(value, f"{key}.{name}")
+                if name in _LENGTHS
+                else self._timed(value, f"{key}.{name}")
+                for name, value in raw.items()
+            }
+        if isinstance(raw, list):
+            return [self._timed(each, f"{key}[{number}]") for number, each in enumerate(raw)]
+        return raw
+
+    def _length(self, value: Any, key: str) -> float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        found = _LENGTH.fullmatch(value) if isinstance(value, str) and value else None
+        if found is None:
+            like = 'like "90s", "10m" or "1h30m", or seconds'
+            raise self.refuse(key, f"expected a length of time {like}, not {value!a}")
+        parts = zip(found.groups(default="0"), _SECONDS, strict=True)
+        return float(sum(int(number) * size for number, size in parts))
 
     def _with(self, thing: S, key: str, **changed: tuple[Any, ...]) -> S:
         """The same with something in its normal form, in which two of it may be the same."""
@@ -172,7 +224,9 @@ def _with_seconds(raw: Any) -> Any:
     if isinstance(raw, Mapping):
         return {
             key: f"{value}:00"
-            if key in ("at", "from", "until") and isinstance(value, str) and _CLOCK.fullmatch(value)
+            if key in ("at", "from", "until", "digest_at")
+            and isinstance(value, str)
+            and _CLOCK.fullmatch(value)
             else _with_seconds(value)
             for key, value in raw.items()
         }
@@ -190,6 +244,8 @@ def _lines(roster: Roster) -> Iterator[str]:
         for section in SECTIONS.values():
             for thing, content in getattr(tenant, section).items():
                 yield from _thing(_key(f"{place}.{section}", thing), content)
+        if tenant.policy is not None:
+            yield from _policy(f"{place}.policy", tenant.policy)
 
 
 def _thing(place: str, content: Person | Schedule | Server) -> Iterator[str]:
@@ -200,14 +256,33 @@ def _thing(place: str, content: Person | Schedule | Server) -> Iterator[str]:
         yield from _assignments(layer)
 
 
-def _assignments(
-    thing: Person | Schedule | Server | Layer, leave_out: tuple[str, ...] = ()
-) -> Iterator[str]:
+def _policy(place: str, policy: Policy) -> Iterator[str]:
+    yield from ("", f"[{place}]")
+    yield from _assignments(policy, leave_out=("steps",))
+    for step in policy.steps:
+        yield from ("", f"[[{place}.steps]]")
+        yield from _assignments(step)
+
+
+def _assignments(thing: msgspec.Struct, leave_out: tuple[str, ...] = ()) -> Iterator[str]:
+    always = ("contacts", "every", "unit") if isinstance(thing, Person | Layer) else ()
     for field in msgspec.structs.fields(thing):
         value = getattr(thing, field.name)
-        required = field.required or field.name in ("contacts", "every", "unit")
+        required = field.required or field.name in always
         if field.name not in leave_out and (required or value != field.default):
-            yield f"{field.encode_name} = {_value(value)}"
+            timed = field.name in _LENGTHS and isinstance(value, float)
+            yield f"{field.encode_name} = {_length(value) if timed else _value(value)}"
+
+
+def _length(seconds: float) -> str:
+    """As it reads well, and reads back."""
+    if seconds != int(seconds):
+        return repr(seconds)
+    left, parts = int(seconds), []
+    for size, unit in zip(_SECONDS, "dhms", strict=True):
+        number, left = divmod(left, size)
+        parts.append(f"{number}{unit}" if number else "")
+    return _value("".join(parts)) if seconds else "0"
 
 
 def _value(value: Any) -> str:
@@ -223,9 +298,5 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, msgspec.Struct):
-        inner = ", ".join(
-            f"{field.encode_name} = {_value(getattr(value, field.name))}"
-            for field in msgspec.structs.fields(value)
-        )
-        return f"{{ {inner} }}"
+        return f"{{ {', '.join(_assignments(value))} }}"
     return f"[{', '.join(_value(each) for each in value)}]"

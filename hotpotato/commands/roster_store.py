@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import time
 
 import msgspec
 
 from hotpotato import rota
 from hotpotato.rules import keys
-from hotpotato.rules.roster import Change, Contact, Layer, Person, Roster, Schedule, Server, Tenant
+from hotpotato.rules.policy import Whom
+from hotpotato.rules.roster import (
+    Calm,
+    Change,
+    Contact,
+    Flapping,
+    Layer,
+    Pace,
+    Person,
+    Policy,
+    Roster,
+    Schedule,
+    Server,
+    Step,
+    Tenant,
+)
 from hotpotato.rules.schedule import Window
-from hotpotato.store import people, schedules, servers
+from hotpotato.store import people, policies, schedules, servers
 from hotpotato.store.database import Transaction
 
 
@@ -32,6 +48,7 @@ async def current(transaction: Transaction, tenant: str | None = None) -> Roster
                 people=await _people(transaction, each.name),
                 schedules=await _schedules(transaction, each.name),
                 servers=await _servers(transaction, each.name),
+                policy=await policy_of(transaction, each),
             )
             for each in await people.tenants(transaction, tenant)
         }
@@ -61,6 +78,8 @@ async def apply(
                 await _apply_schedule(transaction, change, schedule)
             case Server() as server:
                 given += await _apply_server(transaction, change, server, new_key)
+            case Policy() as policy:
+                await _apply_policy(transaction, change.tenant, policy)
     await rota.write_all(transaction, await _ids(transaction, tenants))
     return given
 
@@ -121,6 +140,33 @@ async def _servers(transaction: Transaction, tenant: str) -> dict[str, Server]:
         )
         for each in await servers.find(transaction, tenant=tenant)
     }
+
+
+async def policy_of(transaction: Transaction, tenant: people.Tenant) -> Policy | None:
+    """What a tenant has said of its policy; None if it is as shipped."""
+    stored = (await policies.of(transaction, [tenant.id])).get(tenant.id)
+    if stored is None or stored == policies.Stored():
+        return None
+    names = {each.id: each.name for each in await people.people(transaction, tenant=tenant.name)}
+    return Policy(
+        acknowledged_for=stored.acknowledged_for,
+        undelivered_after=stored.undelivered_after,
+        pace=Pace(burst=stored.pace_burst, every=stored.pace_every, hourly=stored.pace_hourly),
+        flapping=Flapping(changes=stored.flapping_changes, within=stored.flapping_within),
+        digest_at=None if stored.digest_at is None else time.fromisoformat(stored.digest_at),
+        calm=msgspec.convert(stored.calm, tuple[Calm, ...]),
+        steps=tuple(
+            Step(
+                after=step.after,
+                again=step.again,
+                schedule=step.schedule,
+                person=None if step.person is None else names[step.person],
+                everyone=step.whom == Whom.EVERYONE,
+                all_contacts=step.all_contacts,
+            )
+            for step in stored.steps
+        ),
+    )
 
 
 # --- writing
@@ -197,6 +243,33 @@ async def _apply_server(
     else:
         await servers.enable(transaction, server_id)
     return given
+
+
+async def _apply_policy(transaction: Transaction, name: str, wanted: Policy) -> None:
+    (tenant,) = await people.tenants(transaction, name)
+    if wanted == Policy():
+        await policies.write(transaction, tenant.id, None)
+        return
+    ids = {each.name: each.id for each in await people.people(transaction, tenant=name)}
+    await policies.write(
+        transaction,
+        tenant.id,
+        policies.Stored(
+            acknowledged_for=wanted.acknowledged_for,
+            undelivered_after=wanted.undelivered_after,
+            pace_burst=wanted.pace.burst,
+            pace_every=wanted.pace.every,
+            pace_hourly=wanted.pace.hourly,
+            flapping_changes=wanted.flapping.changes,
+            flapping_within=wanted.flapping.within,
+            digest_at=None if wanted.digest_at is None else wanted.digest_at.isoformat(),
+            calm=tuple(msgspec.to_builtins(each.rule()) for each in wanted.calm),
+            steps=tuple(
+                msgspec.convert(msgspec.to_builtins(step.rule(ids)), policies.Step)
+                for step in wanted.steps
+            ),
+        ),
+    )
 
 
 async def _ids(transaction: Transaction, tenants: Iterable[str]) -> list[int]:

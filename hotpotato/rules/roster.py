@@ -6,13 +6,14 @@ What it does not name is not its business, unless it is asked to be the whole tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, time
-from typing import Literal, TypeAlias
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from hotpotato.rules import schedule
+from hotpotato.rules import policy, schedule
 
 
 class Contact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,13 +97,125 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("missed is from 1 to 1000")
 
 
+def _within(
+    name: str,
+    value: float | None,
+    least: float,
+    most: float,
+    text: Callable[[Any], str] = policy.length,
+    *,
+    or_0: bool = False,
+) -> None:
+    """ValueError if there is a value and it is beyond its bounds."""
+    if value is not None and not least <= value <= most:
+        either = "0 or " if or_0 else ""
+        raise ValueError(f"{name}: expected {either}from {text(least)} to {text(most)}")
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step of a policy, in seconds, for one of three: see `policy.Step`. People by name."""
+
+    after: float
+    again: float | None = None
+    schedule: str | None = None
+    person: str | None = None
+    everyone: bool = False
+    all_contacts: bool = False
+
+    def __post_init__(self) -> None:
+        if [self.schedule is None, self.person is None, not self.everyone].count(False) != 1:
+            raise ValueError("a step is for one of schedule, person, or everyone = true")
+        _within("after", self.after, 0, 7 * 86_400)
+        _within("again", self.again, 30, 7 * 86_400)
+
+    def rule(self, ids: Mapping[str, int]) -> policy.Step:
+        """The same for the rules, who know people by their ids."""
+        whom = policy.Whom.ON_CALL if self.person is None else policy.Whom.PERSON
+        return policy.Step(
+            after=self.after,
+            again=self.again,
+            whom=policy.Whom.EVERYONE if self.everyone else whom,
+            schedule=self.schedule,
+            person=None if self.person is None else ids[self.person],
+            all_contacts=self.all_contacts,
+        )
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See `policy.Pace`; None: as shipped."""
+
+    burst: int | None = None
+    every: float | None = None
+    hourly: int | None = None
+
+    def __post_init__(self) -> None:
+        _within("burst", self.burst, 1, 1000, str)
+        _within("every", self.every, 1, 86_400)
+        _within("hourly", self.hourly, 1, 10_000, str)
+
+
+class Flapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many changes within how many seconds are too many; None: as shipped."""
+
+    changes: int | None = None
+    within: float | None = None
+
+    def __post_init__(self) -> None:
+        _within("changes", self.changes, 2, 20, str)
+        _within("within", self.within, 60, 86_400)
+
+
+class Calm(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"since": "from"}
+):
+    """See `policy.Calm`."""
+
+    states: tuple[Literal["WARNING", "CRITICAL", "UNKNOWN", "DOWN", "UNREACHABLE"], ...] = ()
+    days: tuple[schedule.Day, ...] = ()
+    since: time | None = None
+    until: time | None = None
+
+    def __post_init__(self) -> None:
+        if not self.states and not self.days and self.since is None and self.until is None:
+            raise ValueError("nothing would be urgent: expected states, days, from or until")
+
+    def rule(self) -> policy.Calm:
+        """The same for the rules."""
+        return policy.Calm(states=self.states, days=self.days, since=self.since, until=self.until)
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a tenant has said of its policy: see `policy.Policy`. None, or nothing: as shipped."""
+
+    acknowledged_for: float | None = None
+    undelivered_after: float | None = None
+    pace: Pace = Pace()
+    flapping: Flapping = Flapping()
+    digest_at: time | None = None
+    calm: tuple[Calm, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    def __post_init__(self) -> None:
+        _within("acknowledged_for", self.acknowledged_for or None, 60, 30 * 86_400, or_0=True)
+        _within("undelivered_after", self.undelivered_after, 5, 86_400)
+        if self.steps and self.steps[0].after != 0:
+            raise ValueError("steps[0].after: the first step is at once, expected 0")
+        for number, (one, other) in enumerate(pairwise(self.steps), start=1):
+            if one.after >= other.after:
+                raise ValueError(
+                    f"steps[{number}].after: expected more than the step before it has,"
+                    f" {policy.length(one.after)}"
+                )
+
+
 class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One organisation."""
+    """One organisation. `policy` None: nothing is said of it; `Policy()` is the shipped one."""
 
     timezone: str
     people: dict[str, Person] = {}
     schedules: dict[str, Schedule] = {}
     servers: dict[str, Server] = {}
+    policy: Policy | None = None
 
 
 class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,8 +224,8 @@ class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenants: dict[str, Tenant] = {}
 
 
-Thing: TypeAlias = Tenant | Person | Schedule | Server
-Kind = Literal["tenant", "user", "schedule", "server"]
+Thing: TypeAlias = Tenant | Person | Schedule | Server | Policy
+Kind = Literal["tenant", "user", "schedule", "server", "policy"]
 
 SECTIONS: dict[Kind, str] = {"user": "people", "schedule": "schedules", "server": "servers"}
 """What a tenant has by name, as it is called in a file; in an order in which it can be made."""
@@ -121,7 +234,8 @@ SECTIONS: dict[Kind, str] = {"user": "people", "schedule": "schedules", "server"
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Something to be made, changed, or (a schedule, with `after` None) removed.
 
-    A tenant's people, schedules and servers have changes of their own.
+    A tenant's people, schedules and servers have changes of their own, and so has its policy, which
+    is made or, with `after` the shipped one, unmade.
     """
 
     kind: Kind
@@ -132,6 +246,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     def sentences(self) -> list[str]:
         """What changes, for people, a line each."""
+        if isinstance(self.after, Policy):
+            before = self.before if isinstance(self.before, Policy) else Policy()
+            return [f"{self.tenant}: policy: {each}" for each in _said(before, self.after)]
         thing = f"{self.kind} {self.name}"
         where = thing if self.kind == "tenant" else f"{self.tenant}: {thing}"
         if self.after is None:
@@ -153,7 +270,8 @@ def difference(now: Roster, wanted: Roster, *, prune: bool = False) -> Differenc
     """How to make what is so what is wanted.
 
     With `prune` the wanted roster is the whole truth about the tenants that it names: whom and what
-    it doesn't name there is disabled, and schedules are removed; the primary one is emptied.
+    it doesn't name there is disabled, and schedules are removed; the primary one is emptied. A
+    policy that it doesn't name is the shipped one again.
     """
     changes: list[Change] = []
     left: list[str] = []
@@ -188,19 +306,60 @@ def difference(now: Roster, wanted: Roster, *, prune: bool = False) -> Differenc
                     )
                 else:
                     left.append(f"{name}: {kind} {each}")
+        said = known and known.policy
+        if tenant.policy is None and said is not None and not prune:
+            left.append(f"{name}: policy")
+        elif (tenant.policy or Policy()) != (said or Policy()):
+            changes.append(
+                Change(
+                    kind="policy",
+                    tenant=name,
+                    name="policy",
+                    before=said,
+                    after=tenant.policy or Policy(),
+                )
+            )
     left += [f"tenant {name}" for name in sorted(now.tenants.keys() - wanted.tenants.keys())]
     return Difference(tuple(changes), tuple(left))
 
 
-def strangers(now: Roster, wanted: Roster) -> Iterator[tuple[str, str, int, str]]:
-    """Who is in a layer and neither in the file nor known: tenant, schedule, layer, name."""
+class Stranger(msgspec.Struct, frozen=True):
+    """A user or schedule that is named at a key of a tenant, and is neither in the file nor known.
+
+    `known` are those that could have been meant.
+    """
+
+    tenant: str
+    key: str
+    kind: Kind
+    name: str
+    known: tuple[str, ...]
+
+
+def strangers(now: Roster, wanted: Roster) -> Iterator[Stranger]:
+    """Who is in a layer or a step, or what in a step, and can't be found."""
     for name, tenant in wanted.tenants.items():
-        known = now.tenants[name].people if name in now.tenants else {}
-        for schedule_name, wanted_schedule in tenant.schedules.items():
-            for number, layer in enumerate(wanted_schedule.layers):
-                for person in layer.people:
-                    if person not in tenant.people and person not in known:
-                        yield name, schedule_name, number, person
+        had = now.tenants.get(name)
+        for key, kind, one in _named(tenant):
+            section = SECTIONS[kind]
+            # Every tenant has this one.
+            known = {"primary"} if kind == "schedule" else set()
+            known |= {*getattr(tenant, section), *getattr(had, section, {})}
+            if one not in known:
+                yield Stranger(name, key, kind, one, tuple(sorted(known)))
+
+
+def _named(tenant: Tenant) -> Iterator[tuple[str, Kind, str]]:
+    """What is named in a tenant, beside where it is described: key, kind and name."""
+    for name, wanted in tenant.schedules.items():
+        for number, layer in enumerate(wanted.layers):
+            for person in layer.people:
+                yield f"schedules.{name}.layers[{number}].people", "user", person
+    for number, step in enumerate(tenant.policy.steps if tenant.policy else ()):
+        if step.person is not None:
+            yield f"policy.steps[{number}].person", "user", step.person
+        if step.schedule is not None:
+            yield f"policy.steps[{number}].schedule", "schedule", step.schedule
 
 
 def _pruned(name: str, before: Thing) -> Thing | None:
@@ -225,6 +384,59 @@ def _fields(before: Thing | None, after: Thing) -> Iterator[str]:
             yield f"{field.encode_name} {_text(new)}"
         elif before is not None and new != old:
             yield f"{field.encode_name} {_text(old)} → {_text(new)}"
+
+
+def _said(before: Policy, after: Policy) -> Iterator[str]:
+    """How a policy changes, where nothing said is as shipped."""
+    old, new = _facts(before), _facts(after)
+    for name, is_ in new.items():
+        if is_ != old[name]:
+            yield f"{name} {old[name]} → {is_}"
+    yield from _steps(before.steps, after.steps)
+
+
+def _facts(said: Policy) -> dict[str, str]:
+    """Everything of a policy but its steps, by key, in words."""
+    shipped = policy.SHIPPED
+    return {
+        "acknowledged_for": _length(said.acknowledged_for, shipped.acknowledged_for, "for ever"),
+        "undelivered_after": _length(said.undelivered_after, shipped.undelivered_after),
+        "pace.burst": _or_shipped(said.pace.burst, shipped.pace.burst),
+        "pace.every": _length(said.pace.every, shipped.pace.every),
+        "pace.hourly": _or_shipped(said.pace.hourly, shipped.pace.hourly),
+        "flapping.changes": _or_shipped(said.flapping.changes, shipped.flapping_changes),
+        "flapping.within": _length(said.flapping.within, shipped.flapping_within),
+        "digest_at": _or_shipped(said.digest_at, shipped.digest_at),
+        "calm": "; ".join(policy.waiting(each.rule()) for each in said.calm) or "nothing",
+    }
+
+
+def _length(said: float | None, shipped: float, zero: str = "0 s") -> str:
+    text = policy.length(shipped if said is None else said) if said != 0 else zero
+    return f"{text} (as shipped)" if said is None else text
+
+
+def _or_shipped(said: time | int | None, shipped: time | int) -> str:
+    return f"{_text(shipped)} (as shipped)" if said is None else _text(said)
+
+
+def _steps(before: Sequence[Step], after: Sequence[Step]) -> Iterator[str]:
+    if bool(before) != bool(after):
+        yield "steps of its own" if after else "steps as shipped"
+    old, new = (_told(each) for each in (before, after))
+    for number in range(max(len(old), len(new))):
+        is_, was = (each[number] if number < len(each) else None for each in (new, old))
+        if was != is_:
+            now = is_ or "removed"
+            yield f"step {number + 1}: {f'{was} → {now}' if was else f'new, {now}'}"
+
+
+def _told(steps: Sequence[Step]) -> list[str]:
+    """A line for each step, or for each shipped one where there are none."""
+    names = [step.person for step in steps if step.person is not None]
+    ids = {name: number for number, name in enumerate(names)}
+    rules = [step.rule(ids) for step in steps] or list(policy.SHIPPED.steps)
+    return [policy.told(step, dict(enumerate(names))) for step in rules]
 
 
 def _layers(before: Sequence[Layer], after: Sequence[Layer]) -> Iterator[str]:
