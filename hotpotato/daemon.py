@@ -20,13 +20,19 @@ from hotpotato.api import callbacks
 from hotpotato.api.calendars import Calendars
 from hotpotato.api.intake import Intake
 from hotpotato.api.operations import Operations
+from hotpotato.api.people import People
 from hotpotato.api.site import Application
 from hotpotato.api.v1 import V1
 from hotpotato.api.v2 import V2
 from hotpotato.duties import upkeep
+from hotpotato.duties.cover import Cover
 from hotpotato.duties.dispatch import Dispatch, Lane
 from hotpotato.duties.escalation import Escalation
+from hotpotato.duties.handover import HandOver
+from hotpotato.duties.health import Health
 from hotpotato.duties.loop import Loop
+from hotpotato.duties.pacing import Pacing
+from hotpotato.duties.queueing import Limits
 from hotpotato.duties.replies import Replies
 from hotpotato.duties.rota import Rota
 from hotpotato.duties.upkeep import Upkeep
@@ -38,6 +44,7 @@ from hotpotato.senders.registry import ConfiguredSender, Registry
 from hotpotato.settings import Settings
 from hotpotato.store import schema
 from hotpotato.store.database import Database, DatabaseError, Unavailable
+from hotpotato.store.messages import Served
 from hotpotato.telemetry import Telemetry
 
 LOOK_AGAIN = 2.0
@@ -91,10 +98,18 @@ class Daemon:
 
     def _build_duties(self, settings: Settings) -> None:
         database, clock = self.database, self._clock
+        limits = Limits(text_limits(self.senders))
         self._rota = Rota(database)
         self.rota = Loop("rota", clock, self._rota.turn)
-        self.escalation = Loop("escalation", clock, self._rota.before(Escalation(database).turn))
+        self.escalation = Loop(
+            "escalation", clock, self._rota.before(Escalation(database, limits).turn)
+        )
+        self.pacing = Loop("pacing", clock, Pacing(database, limits).turn)
+        self.hand_over = Loop("hand-over", clock, HandOver(database, limits).turn)
         self.replies = Loop("replies", clock, Replies(database).turn)
+        self.cover = Loop("cover", clock, Cover(database).turn)
+        health = Health(database, routes(self.senders), self._telemetry.judged)
+        self.health = Loop("health", clock, health.turn)
         self.upkeep = Loop("upkeep", clock, Upkeep(database).turn, longest_sleep=upkeep.EVERY)
         self.watchdog = Watchdog(database, clock, settings.watchdog.interval)
         self.dispatch = [
@@ -103,7 +118,17 @@ class Daemon:
         ]
         for lane, loop in zip(self.lanes, self.dispatch, strict=True):
             lane.freed = loop.wake
-        self.loops = [self.escalation, self.replies, *self.dispatch, self.rota, self.upkeep]
+        self.loops = [
+            self.escalation,
+            self.pacing,
+            self.hand_over,
+            self.replies,
+            *self.dispatch,
+            self.health,
+            self.rota,
+            self.cover,
+            self.upkeep,
+        ]
 
     def _build_api(self) -> None:
         self.intake = Intake(self.database, self._reactor)
@@ -115,6 +140,7 @@ class Daemon:
                 *V1(self.intake).endpoints(),
                 *V2(self.intake).endpoints(),
                 *Calendars(self.database).endpoints(),
+                *People(self.database).endpoints(),
                 *callbacks.endpoints(
                     (sender.name, sender.sender.routes())
                     for sender in self.senders
@@ -218,7 +244,10 @@ class Daemon:
         """Wake those whose rows are said to be due; all of them where something may be missed."""
         wakes: dict[str, list[Callable[[], None]]] = {
             "escalation": [self.escalation.wake],
+            "pacing": [self.pacing.wake],
+            "hand-over": [self.hand_over.wake],
             "replies": [self.replies.wake],
+            "health": [self.health.wake],
             "watchdog": [self.watchdog.wake],
             "dispatch": [loop.wake for loop in self.dispatch],
         }
@@ -252,28 +281,43 @@ class Daemon:
             http=HTTPClient(Agent(self._reactor, pool=self._connections, connectTimeout=5.0)),
             clock=self._clock,
             log=Logger(namespace=f"hotpotato.senders.{name}"),
-            inbox=Inbox(self.database, name, self._telemetry.came_back),
+            inbox=Inbox(
+                self.database, name, self._telemetry.came_back, lambda: routes(self.senders)
+            ),
         )
+
+
+def routes(senders: Sequence[ConfiguredSender]) -> dict[str, tuple[str, ...]]:
+    """By contact method, the senders that serve it, in the order of the configuration file."""
+    found: dict[str, tuple[str, ...]] = {}
+    for sender in senders:
+        for method in sender.methods:
+            found[method] = (*found.get(method, ()), sender.name)
+    return found
 
 
 def lanes(senders: Sequence[ConfiguredSender]) -> list[Lane]:
-    """A lane for each sender: each contact method is served by the first sender that can."""
-    served: set[str] = set()
-    found = []
-    for sender in senders:
-        methods = tuple(method for method in sender.methods if method not in served)
-        served.update(methods)
-        found.append(
-            Lane(
-                name=sender.name,
-                methods=methods,
-                sender=sender.sender,
-                concurrency=sender.concurrency,
-                deadline=sender.deadline,
-                segments=sender.segments,
-            )
+    """A lane for each sender."""
+    served = routes(senders)
+    return [
+        Lane(
+            name=sender.name,
+            served=tuple(Served(method, served[method]) for method in sender.methods),
+            sender=sender.sender,
+            concurrency=sender.concurrency,
+            deadline=sender.deadline,
         )
-    return found
+        for sender in senders
+    ]
+
+
+def text_limits(senders: Sequence[ConfiguredSender]) -> dict[str, int]:
+    """The longest text by contact method, in segments, that every sender of it takes."""
+    limits: dict[str, int] = {}
+    for sender in senders:
+        for method in sender.methods:
+            limits[method] = min(sender.segments, limits.get(method, sender.segments))
+    return limits
 
 
 def _connections(reactor: Any) -> HTTPConnectionPool:

@@ -8,20 +8,25 @@ from pathlib import Path
 import click
 
 from hotpotato import __version__
+from hotpotato.commands.alert import alert
 from hotpotato.commands.calendar import calendar
 from hotpotato.commands.check import check
+from hotpotato.commands.contact import contact
 from hotpotato.commands.demo import demo
 from hotpotato.commands.migrate import migrate
 from hotpotato.commands.notification import notification
 from hotpotato.commands.oncall import oncall
 from hotpotato.commands.output import examples
+from hotpotato.commands.policy import policy
 from hotpotato.commands.roster import roster
 from hotpotato.commands.sandbox import sandbox
 from hotpotato.commands.schedule import schedule
 from hotpotato.commands.senders import senders
 from hotpotato.commands.sendtest import send_test
 from hotpotato.commands.server import server
+from hotpotato.commands.silence import silence
 from hotpotato.commands.tenant import tenant
+from hotpotato.commands.token import token
 from hotpotato.commands.user import user
 from hotpotato.commands.why import why
 from hotpotato.settings import DEFAULT_PATH
@@ -66,12 +71,17 @@ for command in (
     migrate,
     tenant,
     user,
+    contact,
     oncall,
     schedule,
     roster,
+    policy,
     calendar,
     server,
     notification,
+    alert,
+    silence,
+    token,
     why,
     send_test,
     senders,

@@ -12,6 +12,7 @@ from hotpotato.commands.finding import tenant_option, the_schedule, the_tenant, 
 from hotpotato.commands.output import Answer, Refused, Shown, clock, examples, facts, listed, table
 from hotpotato.commands.session import in_transaction
 from hotpotato.commands.values import NAME, TIME_ZONE
+from hotpotato.rules.cover import spoken
 from hotpotato.store import people, schedules
 from hotpotato.store.database import Transaction
 from hotpotato.store.schedules import Given, Layer, Schedule
@@ -106,7 +107,7 @@ async def show(transaction: Transaction, name: str, tenant: str | None) -> Answe
         "overrides": overrides,
         "gaps": gaps,
     }
-    shown += ["", *(f"Nobody is on call {rota.spoken(gap, known.timezone)}" for gap in gaps)]
+    shown += ["", *(f"Nobody is on call {spoken(gap, known.timezone)}" for gap in gaps)]
     return Answer(document, shown)
 
 

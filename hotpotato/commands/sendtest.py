@@ -46,11 +46,11 @@ async def send_test(session: Session, name: str, tenant: str | None) -> Answer:
     session.tell(f"queued as message {message_id}, waiting for a daemon to send it")
     started = session.reactor.seconds()
     try:
-        message = await _followed(session, message_id)
+        message = await followed(session, message_id)
     except CancelledError:
-        await _withdraw(session, message_id)
+        await withdraw(session, message_id)
         raise
-    wrong = _wrong(message)
+    wrong = wrong_with(message)
     seconds = session.reactor.seconds() - started
     arrived = f"It arrived at {message.address}, {seconds:.0f} s after it was queued."
     document = {
@@ -69,7 +69,7 @@ async def _queue(transaction: Transaction, name: str, tenant: str | None) -> int
         raise Refused(f"{name} is disabled and can't be paged: hotpotato user enable '{name}'")
     contact = await people.first_contact(transaction, person.id)
     if contact is None:
-        raise Refused(f"{name} has no phone: hotpotato user edit '{name}' --sms +…")
+        raise Refused(f"{name} has no phone that is on: hotpotato contact list '{name}'")
     return await messages.queue_text(
         transaction,
         kind=MessageKind.TEST,
@@ -87,7 +87,7 @@ async def _queue(transaction: Transaction, name: str, tenant: str | None) -> int
     )
 
 
-async def _followed(session: Session, message_id: int) -> stories.Message:
+async def followed(session: Session, message_id: int) -> stories.Message:
     """Tell what happens to the message, and return it when that is over or takes too long."""
     said = _Progress(session.tell)
     started = session.reactor.seconds()
@@ -99,11 +99,12 @@ async def _followed(session: Session, message_id: int) -> stories.Message:
             return message
         patience = RECEIPT_WITHIN if message.attempts else TAKEN_WITHIN
         if session.reactor.seconds() - started > patience:
-            await _withdraw(session, message_id)
+            await withdraw(session, message_id)
             return await _look(session, message_id)
 
 
-async def _withdraw(session: Session, message_id: int) -> None:
+async def withdraw(session: Session, message_id: int) -> None:
+    """Cancel a message if it still waits."""
     await session.database.transaction(
         lambda transaction: messages.withdraw(transaction, message_id)
     )
@@ -141,7 +142,7 @@ class _Progress:
             self._tell(line)
 
 
-def _wrong(message: stories.Message) -> str | None:
+def wrong_with(message: stories.Message) -> str | None:
     """Why this was no success, if so."""
     last = message.attempts[-1] if message.attempts else None
     why = f" ({last.why})" if last is not None and last.why else ""

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import getpass
 import os
+import re
 import unicodedata
 import zoneinfo
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from hotpotato.rules import schedule
 
 _LONGEST_NAME = 200
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
+_LONGEST = 366 * 86_400
 
 _WHY_IMPOSSIBLE = {
     phonenumbers.ValidationResult.TOO_SHORT: "it is too short for its country",
@@ -32,8 +35,9 @@ _WHY_IMPOSSIBLE = {
 if TYPE_CHECKING:
     _Text = click.ParamType[str]
     _Moment = click.ParamType[datetime]
+    _Length = click.ParamType[float]
 else:
-    _Text = _Moment = click.ParamType  # is generic only since click 8.3
+    _Text = _Moment = _Length = click.ParamType  # is generic only since click 8.3
 
 
 class Name(_Text):
@@ -115,6 +119,35 @@ class Moment(_Moment):
         return moment.replace(microsecond=0)
 
 
+class Length(_Length):
+    """How long: 45m, 2h, 1d12h; seconds come out. Where it may be for ever, that is 0."""
+
+    name = "length"
+
+    def __init__(self, *, for_ever: bool = False) -> None:
+        self._for_ever = for_ever
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """See the class."""
+        if isinstance(value, float):
+            return value
+        text = str(value).strip().lower()
+        if self._for_ever and text == "forever":
+            return 0.0
+        seconds = sum(
+            int(count) * _SECONDS[unit] for count, unit in re.findall(r"(\d{1,6})([mhd])", text)
+        )
+        if not re.fullmatch(r"(?:\d{1,6}[mhd])+", text) or not 0 < seconds <= _LONGEST:
+            other = ", or forever" if self._for_ever else ""
+            raise Refused(
+                f"{value!a} is no length of time of up to a year: write it like 45m, 2h or"
+                f" 1d12h{other}"
+            )
+        return float(seconds)
+
+
 def in_zone(moment: datetime, timezone: str) -> datetime:
     """A moment that was typed, in UTC; without an offset it is meant in that zone."""
     if moment.tzinfo is None:
@@ -131,6 +164,8 @@ def author() -> str:
 
 NAME = Name()
 MOMENT = Moment()
+LENGTH = Length()
+LENGTH_OR_FOR_EVER = Length(for_ever=True)
 PHONE_NUMBER = PhoneNumber()
 TIME_ZONE = TimeZone()
 NUMBER = click.IntRange(1, 2**63 - 1)
