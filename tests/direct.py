@@ -13,6 +13,7 @@ import psycopg2
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from hotpotato.store.database.link import Prepared
 from tests.world import VIRTUAL_NOW
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Direct:
     def __init__(self, url: str, *, virtual: bool = True) -> None:
         self.url = url
         self._connection = psycopg2.connect(url)
+        self._prepared: set[str] = set()
         if virtual:
             self.sql(VIRTUAL_NOW)
 
@@ -77,9 +79,14 @@ class Direct:
         """Let time pass."""
         self.sql("UPDATE test_clock SET now = now + make_interval(secs => %s)", seconds)
 
-    def statement(self, sql: str, args: Arguments = None) -> Deferred[list[tuple[Any, ...]]]:
+    def statement(
+        self, sql: str, args: Arguments = None, prepared: Prepared | None = None
+    ) -> Deferred[list[tuple[Any, ...]]]:
         """See `Database.statement`."""
         with self._connection, self._connection.cursor() as cursor:
+            if prepared is not None and prepared.name not in self._prepared:
+                cursor.execute(f"PREPARE {prepared.name}({prepared.types}) AS {prepared.sql}")
+                self._prepared.add(prepared.name)
             cursor.execute(sql, args)
             return succeed(cursor.fetchall())
 

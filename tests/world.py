@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from hotpotato.interfaces import ISenderPlugin
 from hotpotato.rules import keys
 from hotpotato.sandbox import Gateway
 from hotpotato.senders.registry import Registry
-from hotpotato.store import people, schema, servers
+from hotpotato.store import people, policies, schedules, schema, servers, silences
 from hotpotato.store.database import Database
 from hotpotato.testing.database import server_url
 
@@ -74,6 +74,13 @@ async def until(done: Callable[[], object], what: str, patience: float = _PATIEN
     while not done():
         assert reactor.seconds() < deadline, f"waited {patience:g} s for {what}"
         await deferLater(reactor, 0.005)
+
+
+def step(after: float, whom: str = "on call", **more: Any) -> policies.Step:
+    """A step of a policy: of whoever has the schedule "primary", unless it is said otherwise."""
+    schedule = "primary" if whom == "on call" else None
+    given = {"again": None, "schedule": schedule, "person": None, "all_contacts": False, **more}
+    return policies.Step(after=after, whom=whom, **given)
 
 
 class Response:
@@ -124,8 +131,12 @@ class World:
         self.watchdog_interval = 5.0
         self.sender: dict[str, Any] = {}
         """More keys for the section of the one sender, "modica"."""
+        self.more_senders: dict[str, dict[str, Any]] = {}
+        """Sections of senders that come after it."""
         self.plugins: list[ISenderPlugin] = []
         """More sender plugins, for the daemons that are started from now on."""
+        self.pause = 0.0
+        """Seconds of real time between two looks whether it is quiet."""
         self.hanging = 0
         """How many attempts a test keeps under way on purpose, so that `settle` waits for none."""
 
@@ -244,7 +255,7 @@ class World:
             {
                 "database": {"url": self.database_url, "connections": 4},
                 "watchdog": {"interval": self.watchdog_interval},
-                "senders": {"modica": self.modica},
+                "senders": {"modica": self.modica, **self.more_senders},
                 **changes,
             },
             Path("test.toml"),
@@ -273,22 +284,66 @@ class World:
                     await rota.set_on_call(transaction, self.tenant_id, person)
 
         await self.store(work)
+        # Their phones are known to work, and of cover only its own tests tell.
+        self.sql("UPDATE contact SET verified_at = hotpotato_now()")
+        self.sql("UPDATE tenant SET cover_due_at = '2100-01-01'")
         self.key = await self.add_server_now("icinga1")
 
     def person(self, name: str) -> int:
         """A person's id."""
         return int(self.sql("SELECT id FROM person WHERE name = %s", name)[0][0])
 
-    async def put_on_call(self, name: str | None) -> None:
-        """Give the pager to somebody, or to nobody."""
+    async def put_on_call(self, name: str | None, schedule: str = "primary") -> None:
+        """Give the pager of a schedule to somebody, or the first one to nobody."""
 
         async def work(transaction: Any) -> None:
             if name is None:
                 await rota.clear_on_call(transaction, self.tenant_id)
             else:
-                await rota.set_on_call(transaction, self.tenant_id, self.person(name))
+                await schedules.add(transaction, self.tenant_id, schedule, None)
+                person = self.person(name)
+                await rota.set_on_call(transaction, self.tenant_id, person, schedule=schedule)
 
         await self.store(work)
+
+    async def policy(self, *steps: policies.Step, **said: Any) -> None:
+        """Give the tenant a policy; what is not said is as shipped."""
+        wanted = policies.Stored(steps=steps, **said)
+        await self.store(lambda tx: policies.write(tx, self.tenant_id, wanted))
+
+    async def without_pace(self, *steps: policies.Step, **said: Any) -> None:
+        """Send every phone whatever comes, at once, in messages of their own."""
+        unpaced = {"pace_burst": 10_000, "pace_every": 0.001, "pace_hourly": 100_000}
+        await self.policy(*steps, **unpaced, **said)
+
+    async def set_numbers(self, name: str, *numbers: str) -> None:
+        """Give a person these numbers, in this order, in place of the ones before."""
+        contacts = [("sms", number) for number in numbers]
+        person = self.person(name)
+        await self.store(lambda tx: people.set_contacts(tx, self.tenant_id, person, contacts))
+
+    async def silence(self, host: str, seconds: float, service: str | None = None) -> int:
+        """Have Bob silence what matches, from now on for so long; returns its id."""
+
+        async def work(transaction: Any) -> int:
+            return await silences.add(
+                transaction,
+                tenant_id=self.tenant_id,
+                server_id=None,
+                host=host,
+                service=service,
+                since=self.now,
+                until=self.now + timedelta(seconds=seconds),
+                author="Bob",
+                reason="moving racks",
+            )
+
+        number: int = await self.store(work)
+        return number
+
+    async def end_silence(self, number: int) -> None:
+        """Have Bob end it."""
+        assert await self.store(lambda tx: silences.end(tx, number, "Bob"))
 
     async def add_server_now(self, name: str, interval: float = 60.0, missed: int = 3) -> str:
         """Add a monitoring server and return its key."""
@@ -355,7 +410,7 @@ class World:
         while True:
             for clock in self._running_clocks():
                 clock.advance(0)
-            await deferLater(reactor, 0)
+            await deferLater(reactor, self.pause)
             now = reactor.seconds()
             if busy := self._busy():
                 last_busy = now
@@ -406,11 +461,25 @@ class World:
                    (SELECT count(*) FROM reply WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM server
                      WHERE silent_since IS NOT NULL AND silent_after > hotpotato_now()),
-                   (SELECT count(*) FROM schedule WHERE due_at <= hotpotato_now())
+                   (SELECT count(*) FROM schedule WHERE due_at <= hotpotato_now()),
+                   (SELECT count(*) FROM contact WHERE due_at <= hotpotato_now()),
+                   (SELECT count(*) FROM shift
+                     WHERE handed_over_at IS NULL AND lower(during) <= hotpotato_now()),
+                   (SELECT count(*) FROM tenant WHERE cover_due_at <= hotpotato_now())
             """,
-            [method for lane in free for method in lane.methods],
+            [served.method for lane in free for served in lane.served],
         )
-        names = ("alert", "announcement", "message", "reply", "silence", "schedule")
+        names = (
+            "alert",
+            "announcement",
+            "message",
+            "reply",
+            "silence",
+            "schedule",
+            "contact",
+            "shift",
+            "cover",
+        )
         return [name for name, count in zip(names, rows[0], strict=True) if count]
 
     # --- what a monitoring server does

@@ -101,22 +101,25 @@ async def test_a_change_counts_for_the_next_notification(world: World) -> None:
     second = await world.notify(service_name="two")
     await world.settle()
     assert (first["user_id"], second["user_id"]) == (world.person("Anna"), world.person("Bob"))
-    assert len(world.texts(ANNA)) == len(world.texts(BOB)) == 1
+    assert [text.split()[1] for text in world.texts(ANNA)] == ["db1/one"]
+    assert any(text.startswith("CRITICAL db1/two") for text in world.texts(BOB))
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_change_counts_for_the_next_page(world: World) -> None:
     await world.notify()
-    await world.advance(300, step=60)
+    await world.advance(240, step=60)
     await world.put_on_call("Bob")
-    await world.advance(300, step=60)
-    assert len(world.texts(ANNA)) == len(world.texts(BOB)) == 1
-    assert "Bob is on call and is paged again, since nobody has acknowledged" in world.story()
+    await world.advance(60, step=60)
+    assert len(world.texts(ANNA)) == 1
+    assert [text.split()[0] for text in world.texts(BOB)] == ["CRITICAL", "STILL"]
+    assert "on call (primary): Bob paged again, since nobody has acknowledged" in world.story()
 
 
 @pytest_twisted.ensureDeferred
 async def test_who_hands_the_pager_on_is_answered_about_their_own_page(world: World) -> None:
     """Anna was paged and gave the pager to Bob; her acknowledgement counts."""
+    await world.policy(acknowledged_for=0)
     await world.notify()
     await world.settle()
     await world.put_on_call("Bob")
@@ -139,7 +142,7 @@ async def test_the_first_contact_is_paged_as_it_is_at_the_time(world: World) -> 
     await world.notify()
     await world.settle()
     await world.store(change)
-    await world.advance(600, step=60)
+    await world.advance(300, step=60)
     assert len(world.texts(ANNA)) == len(world.texts("+64211111111")) == 1
 
 

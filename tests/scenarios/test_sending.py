@@ -96,6 +96,7 @@ async def test_messages_that_hang_do_not_keep_others_waiting(
     scripted: World, script: Script
 ) -> None:
     """Two of three places are taken; the third goes on."""
+    await scripted.without_pace()
     script.then = lambda message: Deferred() if "hang" in message.text else script.accept()
     scripted.hanging = 2
     await scripted.notify(hostname="hang1")
@@ -117,6 +118,7 @@ async def test_a_lane_makes_no_more_attempts_at_once_than_it_may(
         waiting.append(Deferred())
         return waiting[-1]
 
+    await scripted.without_pace()
     script.then = hang
     scripted.hanging = 3
     for number in range(5):
@@ -131,6 +133,7 @@ async def test_a_lane_makes_no_more_attempts_at_once_than_it_may(
 @pytest_twisted.ensureDeferred
 async def test_a_sender_that_hangs_delays_only_itself(world: World) -> None:
     """Pigeons carry nothing today; SMS are not held up by that."""
+    await world.without_pace()
     pigeons = Script(methods=("pigeon",))
     pigeons.then = lambda message: Deferred()
     world.plugins.append(pigeons)
@@ -145,10 +148,12 @@ async def test_a_sender_that_hangs_delays_only_itself(world: World) -> None:
     await world.settle()
     assert [text.split()[1] for text in pigeons.texts] == ["first/Postgres"]
     await world.put_on_call("Bob")
+    await world.settle()
     for number in range(5):
         await world.notify(hostname=f"db{number}")
         await world.advance(2, step=1)
-    assert len(world.texts()) == 5
+    pages = [text.split()[1] for text in world.texts() if text.startswith("CRITICAL")]
+    assert pages == [f"db{number}/Postgres" for number in range(5)]
     assert len(pigeons.sent) == 1
 
 
@@ -301,6 +306,19 @@ async def test_receipts_that_are_faster_than_the_answer_are_joined(world: World)
     await world.settle()
     assert world.messages() == [("page", "Anna", "delivered")] * 2
     assert world.attempts() == [("accepted", "delivered")] * 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_receipt_that_is_faster_than_the_answer_keeps_no_news_waiting(world: World) -> None:
+    """The first page is on the phone, and its attempt is still under way."""
+    world.gateway.misbehave("hang-after", times=1)
+    await world.notify("WARNING")
+    await world.held()
+    await world.advance(2, step=1)
+    assert world.messages() == [("page", "Anna", "delivered")]
+    await world.notify("CRITICAL")
+    await world.settle()
+    assert [text.split()[0] for text in world.texts()] == ["WARNING", "CRITICAL"]
 
 
 @pytest_twisted.ensureDeferred

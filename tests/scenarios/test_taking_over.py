@@ -37,7 +37,7 @@ async def test_what_a_dead_daemon_was_sending_is_sent_by_another_within_half_a_m
     await world.crash(0)
     assert 18 <= await taken_over(world) <= 30
     world.hanging = 0
-    await world.advance(500, step=10)
+    await world.advance(200, step=10)
     assert len(world.texts()) == (2 if how == "hang-after" else 1)
     assert world.attempts() == [("unknown", "underway"), ("accepted", "underway")]
     assert world.messages() == [("page", "Anna", "sent")]
@@ -51,7 +51,7 @@ async def test_a_receipt_saves_the_duplicate_after_a_death(world: World) -> None
     await world.held()
     await world.start_daemon()
     await world.crash(0)
-    await world.advance(300, step=5)
+    await world.advance(200, step=5)
     assert len(world.texts()) == 1
     assert world.messages() == [("page", "Anna", "delivered")]
 
@@ -74,6 +74,7 @@ async def test_a_daemon_that_comes_back_takes_over_what_it_left(world: World) ->
 @pytest_twisted.ensureDeferred
 async def test_what_was_taken_in_before_a_death_is_sent_after_it(world: World) -> None:
     """It died after the 201 and before anything else."""
+    await world.without_pace()
     world.freeze()
     for number in range(20):
         await world.notify(hostname=f"db{number}")
@@ -184,7 +185,7 @@ async def test_a_short_absence_of_the_database_costs_no_duplicate(
     await scripted.database_back()
     await scripted.advance(2, step=1)
     scripted.hanging = 0
-    await scripted.advance(300, step=5)
+    await scripted.advance(200, step=5)
     assert len(script.sent) == 1
     assert scripted.messages() == [("page", "Anna", "sent")]
 
@@ -231,19 +232,21 @@ async def test_a_daemon_without_its_database_answers_503_and_keeps_what_it_promi
 
 @pytest_twisted.ensureDeferred
 async def test_two_daemons_share_the_work_and_send_nothing_twice(world: World) -> None:
+    await world.without_pace()
     await world.start_daemon()
     for number in range(60):
         await world.notify(hostname=f"db{number}")
     await world.advance(3, step=1)
     assert len(world.texts(ANNA)) == 60
     assert len(set(world.texts(ANNA))) == 60
-    await world.advance(600, step=60)
+    await world.advance(300, step=60)
     assert len(world.texts(ANNA)) == 120
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_daemon_that_stops_in_order_leaves_nothing_to_take_over(world: World) -> None:
     """What is being sent is finished first, and what is not taken in is the next one's."""
+    await world.without_pace()
     world.gateway.misbehave("slow", seconds=0.5)
     await world.start_daemon()
     for number in range(10):
