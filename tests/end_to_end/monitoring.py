@@ -8,6 +8,7 @@ the key is written into a file, and the example values in the snippet are edited
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import grp
 import os
@@ -23,9 +24,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
+import msgspec
+import pytest
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+
+from .icinga_api import Api
 
 Program = TypeVar("Program", bound="Monitoring")
 
@@ -34,10 +39,11 @@ CLIENT = ROOT / "hotpotato" / "notify.py"
 
 HOST = "db1"
 DISPLAY_NAME = """DB 1, "Wellington" (O'Brien's, primär)"""
+NODE = "monitor"
 SERVICE = "Größe der Warteschlange"
 TROUBLE_CODE = "BAD01"
 
-OK, CRITICAL = 0, 2
+OK, WARNING, CRITICAL = 0, 1, 2
 """What a plugin exits with; for a host Nagios and Icinga read 0 as UP, and 2 as DOWN."""
 UP, DOWN = 0, 2
 
@@ -48,12 +54,19 @@ _START_SECONDS = 20.0
 _STOP_SECONDS = 15.0
 _LOOK_SECONDS = 0.05
 _CHECK_SECONDS = 20.0
+_REMEMBERED_RESULTS = 24
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _PLUGIN = """#!/bin/sh
 { read -r code; cat; } < "$1"
 exit "$code"
 """
+
+
+def _search_path() -> str:
+    """Where programs are looked for: the system's places, and last the tests' own Python."""
+    places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+    return os.pathsep.join([*places, str(Path(sys.executable).parent)])
 
 
 def find_icinga2() -> str | None:
@@ -79,8 +92,25 @@ async def until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
         await deferLater(cast(IReactorTime, reactor), _LOOK_SECONDS)
 
 
+needs_icinga2 = pytest.mark.skipif(find_icinga2() is None, reason="icinga2 is not installed")
+needs_nagios4 = pytest.mark.skipif(find_nagios4() is None, reason="nagios4 is not installed")
+
+
+class Habits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site decides about its host and service.
+
+    A problem is told again every `reminder` seconds; `flapping`: the program looks for flapping of
+    the service, and calls it so after few changes.
+    """
+
+    reminder: float = 3600.0
+    flapping: bool = False
+
+
 @contextlib.contextmanager
-def installed(kind: type[Program], url: str, api_key: str) -> Iterator[Program]:
+def installed(
+    kind: type[Program], url: str, api_key: str, habits: Habits | None = None
+) -> Iterator[Program]:
     """A monitoring program with the client and its key in a directory that is removed at the end.
 
     Not pytest's `tmp_path`, which another user cannot enter. `url` is Hot Potato's, without a path.
@@ -93,16 +123,19 @@ def installed(kind: type[Program], url: str, api_key: str) -> Iterator[Program]:
         client.chmod(0o755)
         key_file.write_text(f"{api_key}\n")
         key_file.chmod(0o600)
-        yield kind(directory, url, key_file, client, directory / "hotpotato-notify.spool")
+        spool = directory / "hotpotato-notify.spool"
+        yield kind(directory, url, key_file, client, spool, habits or Habits())
     finally:
         # A client that is still at work may put a file into its spool meanwhile.
         shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager
-async def running(kind: type[Program], url: str, api_key: str) -> AsyncIterator[Program]:
+async def running(
+    kind: type[Program], url: str, api_key: str, habits: Habits | None = None
+) -> AsyncIterator[Program]:
     """A monitoring program that runs; its log is printed at the end, for tests that fail."""
-    with installed(kind, url, api_key) as program:
+    with installed(kind, url, api_key, habits) as program:
         try:
             await program.start()
             yield program
@@ -119,9 +152,23 @@ class Monitoring:
 
     name: str
     snippet: Path
+    reminds_within: float
+    """Seconds after which a problem is told again at the latest, with the shortest reminder."""
+    ends_downtime_with: tuple[str, ...]
+    """The event, by version, when a downtime is ended early."""
+    ends_flapping_with: str
+    """The event, when the service is stable again."""
+    tells_what_a_downtime_hid: bool
+    """Whether a recovery during a downtime is told when the downtime is over."""
 
     def __init__(
-        self, directory: Path, url: str, key_file: Path, client_path: Path, spool: Path
+        self,
+        directory: Path,
+        url: str,
+        key_file: Path,
+        client_path: Path,
+        spool: Path,
+        habits: Habits,
     ) -> None:
         """Everything is written below `directory`; `url` is Hot Potato's, without a path."""
         self._directory = directory
@@ -130,6 +177,7 @@ class Monitoring:
         self._key_file = key_file
         self._client_path = client_path
         self._spool = spool
+        self._habits = habits
         self._log = directory / f"{self.name}.out"
         self._pipe = directory / "rw" / "commands"
         self._process: subprocess.Popen[bytes] | None = None
@@ -182,6 +230,26 @@ class Monitoring:
         """A custom notification about the host."""
         self.command(f"SEND_CUSTOM_HOST_NOTIFICATION;{HOST};2;{author};{comment}")
 
+    def announce_service(self, author: str, comment: str) -> None:
+        """A custom notification about the service."""
+        self.command(f"SEND_CUSTOM_SVC_NOTIFICATION;{HOST};{SERVICE};2;{author};{comment}")
+
+    def begin_downtime(self, author: str, comment: str) -> None:
+        """A downtime of the service, from now on for an hour."""
+        start, length = _now(), 3600
+        when = f"{start};{start + length};1;0;{length}"
+        self.command(f"SCHEDULE_SVC_DOWNTIME;{HOST};{SERVICE};{when};{author};{comment}")
+
+    async def end_downtime(self) -> None:
+        """End it early, as a person does it in the program's web interface."""
+        self.command(f"DEL_DOWNTIME_BY_HOST_NAME;{HOST};{SERVICE}")
+
+    def stay(self, code: int, output: str) -> None:
+        """So many such results, of a plugin that runs elsewhere, that no other one counts."""
+        self._write_result("service", code, output)
+        for _ in range(_REMEMBERED_RESULTS):
+            self.command(f"PROCESS_SERVICE_CHECK_RESULT;{HOST};{SERVICE};{code};{output}")
+
     def heartbeat(self) -> None:
         """The snippet's heartbeat now, and not only when its minute is over."""
         raise NotImplementedError
@@ -190,7 +258,8 @@ class Monitoring:
         """Writes one external command."""
         pipe = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
         try:
-            os.write(pipe, f"[{_now()}] {line}\n".encode())
+            # To a whole second Icinga takes a result for older than the one before, and drops it.
+            os.write(pipe, f"[{time.time():.3f}] {line}\n".encode())
         finally:
             os.close(pipe)
 
@@ -278,10 +347,23 @@ class Icinga2(Monitoring):
 
     name = "icinga2"
     snippet = ROOT / "etc" / "icinga2" / "hotpotato.conf"
+    reminds_within = 5.5
+    ends_downtime_with = ("DOWNTIMEEND", "DOWNTIMEREMOVED")
+    ends_flapping_with = "FLAPPINGEND"
+    tells_what_a_downtime_hid = True
+
+    @functools.cached_property
+    def _api(self) -> Api:
+        return Api(NODE, self._directory / "data" / "certs")
 
     def heartbeat(self) -> None:
         """The snippet's heartbeat now, and not only when its minute is over."""
-        self.command(f"SCHEDULE_FORCED_SVC_CHECK;monitor;hotpotato-heartbeat;{_now()}")
+        self.command(f"SCHEDULE_FORCED_SVC_CHECK;{NODE};hotpotato-heartbeat;{_now()}")
+
+    async def end_downtime(self) -> None:
+        """End it early, as a person does it in the program's web interface."""
+        the_service = f'host.name=="{HOST}" && service.name=="{SERVICE}"'
+        await self._api.act("remove-downtime", type="Service", filter=the_service)
 
     def _check_command(self) -> Sequence[str]:
         return [*self._run_command(), "--validate"]
@@ -314,11 +396,14 @@ class Icinga2(Monitoring):
         (self._directory / "hotpotato.conf").write_text(self._edited_snippet())
         (self._directory / "icinga2.conf").write_text(
             f"""
-const NodeName = "monitor"
+const NodeName = "{NODE}"
 include <itl>
+{self._api.configuration()}
 object CheckerComponent "checker" {{ }}
 object NotificationComponent "notification" {{ }}
 object ExternalCommandListener "command" {{ command_path = "{self._pipe}" }}
+
+template Notification "habits" default {{ interval = {self._habits.reminder}s }}
 
 object CheckCommand "controlled" {{
   command = [ "{self._directory}/plugin", "$result_file$" ]
@@ -332,8 +417,7 @@ object Host NodeName {{
 object Host "{HOST}" {{
   display_name = {{{{{{{DISPLAY_NAME}}}}}}}
   check_command = "controlled"
-  check_interval = 5s
-  retry_interval = 5s
+  check_interval = 1h
   max_check_attempts = 1
   vars.result_file = "{self._directory}/host.result"
   vars.trouble_code = "{TROUBLE_CODE}"
@@ -343,10 +427,12 @@ object Host "{HOST}" {{
 object Service "{SERVICE}" {{
   host_name = "{HOST}"
   check_command = "controlled"
-  check_interval = 5s
-  retry_interval = 5s
+  check_interval = 1h
   max_check_attempts = 1
   vars.result_file = "{self._directory}/service.result"
+  enable_flapping = {str(self._habits.flapping).lower()}
+  flapping_threshold_low = 5
+  flapping_threshold_high = 10
 }}
 
 include "hotpotato.conf"
@@ -360,6 +446,10 @@ class Nagios4(Monitoring):
     name = "nagios4"
     snippet = ROOT / "etc" / "nagios" / "hotpotato.cfg"
     environment_macros = True
+    reminds_within = 4.0
+    ends_downtime_with = ("DOWNTIMECANCELLED",)
+    ends_flapping_with = "FLAPPINGSTOP"
+    tells_what_a_downtime_hid = False
 
     def heartbeat(self) -> None:
         """The snippet's heartbeat now, and not only when its minute is over."""
@@ -394,7 +484,7 @@ query_socket={self._directory}/rw/query
 check_external_commands=1
 check_for_updates=0
 use_syslog=0
-enable_flap_detection=0
+enable_flap_detection={self._habits.flapping:d}
 enable_environment_macros={self.environment_macros:d}
 illegal_object_name_chars=`~!$%^&*|'"<>?,()=
 illegal_macro_output_chars=`~$&|'"<>
@@ -422,7 +512,8 @@ define host {{
     max_check_attempts 1
     check_interval 0.1
     retry_interval 0.1
-    notification_interval 60
+    notification_interval {self._habits.reminder / 60}
+    flap_detection_enabled 0
     _DIRECTORY {self._directory}
 }}
 define host {{
@@ -446,9 +537,11 @@ define service {{
     notification_period 24x7
     contacts hotpotato
     max_check_attempts 1
-    check_interval 0.1
-    retry_interval 0.1
-    notification_interval 60
+    check_interval 0.05
+    retry_interval 0.05
+    notification_interval {self._habits.reminder / 60}
+    low_flap_threshold 5
+    high_flap_threshold 10
 }}
 """
         )
@@ -459,12 +552,6 @@ class Nagios4V1(Nagios4):
 
     def _site(self) -> Mapping[str, str]:
         return {**super()._site(), "--url": "--v1 --url"}
-
-
-def _search_path() -> str:
-    """Where programs are looked for: the system's places, and last the tests' own Python."""
-    places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-    return os.pathsep.join([*places, str(Path(sys.executable).parent)])
 
 
 def _now() -> int:

@@ -22,9 +22,9 @@ from .monitoring import (
     Monitoring,
     Nagios4,
     Nagios4V1,
-    find_icinga2,
-    find_nagios4,
     installed,
+    needs_icinga2,
+    needs_nagios4,
     running,
 )
 from .recorder import Received, Recorder
@@ -46,9 +46,6 @@ PATHS = {
     True: ("/api/v1/add/notification", "/api/v1/add/heartbeat"),
 }
 HOST_FIELDS = {"hostname": HOST, "display_name": DISPLAY_NAME, "trouble_code": TROUBLE_CODE}
-
-needs_icinga2 = pytest.mark.skipif(find_icinga2() is None, reason="icinga2 is not installed")
-needs_nagios4 = pytest.mark.skipif(find_nagios4() is None, reason="nagios4 is not installed")
 
 
 class Nagios4WithoutEnvironment(Nagios4):
