@@ -13,6 +13,7 @@ from hypothesis import settings
 from twisted.logger import LogEvent
 
 from hotpotato.testing.database import drop_database, fresh_database
+from tests.chaos.table import pytest_addoption, pytest_terminal_summary  # noqa: F401
 from tests.leftovers import nothing_left
 from tests.world import World, migrated
 

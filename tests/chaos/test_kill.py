@@ -7,14 +7,16 @@ and the time are real here: leases run out after 10 s, and an unknown outcome wa
 from __future__ import annotations
 
 import json
+import random
 import re
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_twisted
 import treq
 from twisted.internet import reactor
@@ -23,9 +25,10 @@ from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.web.client import ResponseFailed
 
+from tests.chaos.table import Row, note
 from tests.cluster import free_port
 from tests.commands.conftest import surroundings
-from tests.world import ANNA, World, until
+from tests.world import ANNA, World, step, until
 
 STEADY, BURST = 150, 50
 """Notifications that are answered before the signal, and those that it hits half-way."""
@@ -35,6 +38,9 @@ SLOW = 1.0
 
 LOST = 10
 """Messages that the gateway has before the kill, and does nothing with."""
+
+KILLS = 20
+"""How many, at the least, are at random."""
 
 RECOVERED_WITHIN = 60.0
 """Seconds, far more than the 20 of a lease and an unknown outcome: the machine may be busy."""
@@ -100,22 +106,34 @@ class Site:
     def __init__(self, world: World, directory: Path) -> None:
         self.world = world
         self.accepted: set[str] = set()
+        self.outage = 0.0
+        """The longest time without a 2xx, while somebody was asking for one."""
+        self._answered_at = 0.0
         self._directory = directory
         self._processes: list[Process] = []
         self._requests: list[Deferred[None]] = []
 
-    async def start(self, port: int | None = None, sender: str = "modica") -> Process:
-        """Start a daemon, and wait until it is ready. The gateway calls the newest back."""
+    def begin(self, port: int | None = None, sender: str = "modica") -> Process:
+        """Begin to start a daemon. The gateway calls the newest back."""
         process = Process(self.world, self._directory, sender, port or free_port())
         self._processes.append(process)
         self.world.ports.append(process.port)
         self.world.gateway.callback_url = f"{self.world.url}/api/senders/{sender}"
+        return process
+
+    async def start(self, port: int | None = None, sender: str = "modica") -> Process:
+        """Start a daemon, and wait until it is ready."""
+        process = self.begin(port, sender)
+        await self.ready(process)
+        return process
+
+    async def ready(self, process: Process) -> None:
+        """Wait until a daemon is ready."""
         deadline = reactor.seconds() + RECOVERED_WITHIN
         while not await self._is_ready(process):
             assert process.status is None, process.log
             assert reactor.seconds() < deadline, f"not ready:\n{process.log}"
             await deferLater(reactor, 0.02)
-        return process
 
     async def _is_ready(self, process: Process) -> bool:
         try:
@@ -153,6 +171,9 @@ class Site:
                 return
             if 200 <= answer.status < 300:
                 self.accepted.add(host)
+                now = reactor.seconds()
+                self.outage = max(self.outage, now - (self._answered_at or now))
+                self._answered_at = now
 
     async def answered(self) -> None:
         """Wait until every request has been answered, or has failed."""
@@ -208,6 +229,8 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
     world.sender = {"concurrency": 30}
     await world.gateway.start(reactor)
     await world._populate()
+    # Each page in a message of its own, and only one for each host.
+    await world.without_pace(step(0, again=86_400))
     made = Site(world, tmp_path)
     yield made
     await made.stop()
@@ -319,3 +342,56 @@ async def test_sigterm_under_load_ends_well_and_loses_nothing(site: Site) -> Non
     )
     assert left > 0, "the signal came too late"
     assert site.duplicates <= unsettled
+
+
+async def steady(site: Site, every: float) -> None:
+    """One notification after the other, until it is cancelled."""
+    number = 0
+    while True:
+        site.notify(number)
+        number += 1
+        await deferLater(reactor, every)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.timeout(86_400)
+async def test_kills_at_random_lose_nothing(site: Site, request: pytest.FixtureRequest) -> None:
+    """Under load, and now and then before the daemon has come up."""
+    seconds = request.config.getoption("seconds")
+    dice = random.Random(request.config.getoption("seed"))
+    gateway = site.world.gateway
+    gateway._messages = deque()
+    gateway.misbehave("slow", seconds=0.5)
+    gateway.misbehave("never", chance=0.2)
+    process = await site.start()
+    until_then = reactor.seconds() + (seconds or 0)
+    loading = Deferred.fromCoroutine(steady(site, 0.05)).addErrback(lambda _: None)
+    kills = 0
+    in_flight: Counter[str] = Counter()
+    while kills < KILLS or (seconds and reactor.seconds() < until_then):
+        await deferLater(reactor, dice.uniform(0.2, 1.5))
+        process.signal(signal.SIGKILL)
+        await site.ended(process, within=20)
+        kills += 1
+        in_flight.update(site.in_flight())
+        process = site.begin(process.port)
+        if dice.random() < 0.8:
+            await site.ready(process)
+    loading.cancel()
+    await site.ready(process)
+    await site.answered()
+    await site.all_arrived()
+
+    arrived = site.arrived
+    row: Row = {
+        "accepted": len(site.accepted),
+        "delivered": len(site.accepted & arrived.keys()),
+        "lost": len(site.accepted - arrived.keys()),
+        "duplicates": site.duplicates,
+        "crashes": kills,
+        "longest outage of ingest": f"{site.outage:.1f} s",
+    }
+    note(request, row)
+    too_often = {host for host, times in arrived.items() if times - 1 > in_flight[host]}
+    assert not too_often
+    assert in_flight, "the kills hit nothing"
