@@ -2,6 +2,7 @@
 # make test    everything it needs, then the tests; ARGS="-k watchdog" for some of them
 # make lint    what has to be clean: ruff, mypy, the import linter, vermin
 # make bench   how fast it is
+# make chaos   daemons die at every step and at random; ARGS="--seconds 3600 --seed 7" for more of it
 # make lock    take the newest versions of the dependencies into requirements/dev.txt
 # make clean   remove what make has made, but not var/, the data of `make run`
 #
@@ -18,7 +19,7 @@ DEPENDENCIES := $(VENV)/.dependencies
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: run test lint bench lock clean
+.PHONY: run test lint bench chaos lock clean
 
 run: $(READY)
 	@$(BIN)/hotpotato demo
@@ -35,6 +36,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.storm
+
+chaos: $(READY)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/chaos --seconds 600 $(ARGS)
 
 $(READY): setup.py pyproject.toml hotpotato/__init__.py $(DEPENDENCIES)
 	@$(PIP) install --no-deps --no-build-isolation --editable .

@@ -29,6 +29,9 @@ from twisted.python.failure import Failure
 Stop = Callable[[], Awaitable[None]]
 Heard = Callable[[str], None]
 
+NO_PACE = 1_000_000
+"""Segments at once, and in an hour."""
+
 
 def postgres() -> None:
     """An embedded PostgreSQL with its defaults, so with fsync, and its data in a new directory."""
@@ -46,18 +49,25 @@ def postgres() -> None:
 
 
 def prepare(url: str) -> None:
-    """Migrate an empty database, and put a small company into it; prints the server's key."""
+    """Migrate an empty database, and put a small company into it; prints the server's key.
+
+    It has no pace: that would hold nearly all of what is measured.
+    """
 
     async def begin(reactor: Any) -> Stop:
         from hotpotato import rota
         from hotpotato.rules import keys
-        from hotpotato.store import people, schema, servers
+        from hotpotato.store import people, policies, schema, servers
         from hotpotato.store.database import Database, Transaction
+        from hotpotato.store.policies import Stored
 
         key = keys.new_key()
 
         async def populate(transaction: Transaction) -> None:
             tenant = await people.add_tenant(transaction, "acme", "Pacific/Auckland")
+            await policies.write(
+                transaction, tenant, Stored(pace_burst=NO_PACE, pace_hourly=NO_PACE)
+            )
             for name, number in (("Anna", "+64211234567"), ("Bob", "+64217654321")):
                 person = await people.add_person(transaction, tenant, name, [("sms", number)])
                 if name == "Anna":
@@ -79,6 +89,28 @@ def prepare(url: str) -> None:
         await schema.migrate(database)
         await database.transaction(populate)
         print(key, flush=True)
+        return database.stop
+
+    _serve(begin)
+
+
+def decide(url: str) -> None:
+    """Decide about every alert that is due, in one process; prints how many seconds it took."""
+
+    async def begin(reactor: Any) -> Stop:
+        from hotpotato.duties.escalation import Escalation
+        from hotpotato.duties.queueing import Limits
+        from hotpotato.store.database import Database
+
+        database = Database(url, reactor=reactor, size=2)
+        database.start()
+        while not database.available:
+            await deferLater(reactor, 0.02)
+        escalation = Escalation(database, Limits({"sms": 2}))
+        started = time.monotonic()
+        while await escalation.turn() == 0:
+            pass
+        print(time.monotonic() - started, flush=True)
         return database.stop
 
     _serve(begin)
@@ -273,7 +305,8 @@ def _die_with_parent() -> None:
 
 
 PROGRAMS: dict[str, Callable[..., None]] = {
-    program.__name__: program for program in (postgres, prepare, daemon, gateway, echo, load)
+    program.__name__: program
+    for program in (postgres, prepare, decide, daemon, gateway, echo, load)
 }
 
 if __name__ == "__main__":

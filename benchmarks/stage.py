@@ -109,8 +109,11 @@ class Program:
 class Round:
     """A daemon on a database of its own, with a gateway: everything as on the first day."""
 
-    def __init__(self, programs: Sequence[Program], port: int, key: str, arrivals: Path) -> None:
+    def __init__(
+        self, programs: Sequence[Program], url: str, port: int, key: str, arrivals: Path
+    ) -> None:
         self.programs = programs
+        self.url = url
         self.daemon = programs[-1]
         self.port = port
         self.key = key
@@ -163,7 +166,7 @@ class Stage:
         """The PostgreSQL, and what it promises of a commit."""
         show = "SELECT current_setting(name) FROM unnest(%s) AS name"
         names = ["server_version", "fsync", "synchronous_commit", "full_page_writes"]
-        with _connection(self._server) as connection, connection.cursor() as cursor:
+        with connected(self._server) as connection, connection.cursor() as cursor:
             cursor.execute(show, [names])
             version, *settings = (value for (value,) in cursor.fetchall())
         said = ", ".join(f"{name} {value}" for name, value in zip(names[1:], settings, strict=True))
@@ -180,7 +183,20 @@ class Stage:
             )
             daemon = stack.enter_context(self._program("daemon", self._at(database), gateway.ready))
             gateway.say(f"http://127.0.0.1:{daemon.ready}/api/senders/modica")
-            yield Round([gateway, daemon], int(daemon.ready), self._key, arrivals)
+            yield Round(
+                [gateway, daemon], self._at(database), int(daemon.ready), self._key, arrivals
+            )
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """A prepared database without a daemon: its URL."""
+        with self._database(self._template) as database:
+            yield self._at(database)
+
+    def run(self, name: str, *arguments: str) -> str:
+        """What a program says that ends by itself."""
+        with self._program(name, *arguments) as program:
+            return program.ready
 
     @contextlib.contextmanager
     def load(self, target: Target) -> Iterator[Program]:
@@ -214,12 +230,13 @@ class Stage:
         return urlsplit(self._server)._replace(path=f"/{database}").geturl()
 
     def _administer(self, statement: str, *names: str) -> None:
-        with _connection(self._server) as connection, connection.cursor() as cursor:
+        with connected(self._server) as connection, connection.cursor() as cursor:
             cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @contextlib.contextmanager
-def _connection(url: str) -> Iterator[psycopg2.extensions.connection]:
+def connected(url: str) -> Iterator[psycopg2.extensions.connection]:
+    """A connection that commits by itself."""
     connection = psycopg2.connect(url)
     try:
         connection.autocommit = True
