@@ -63,6 +63,14 @@ def test_documents_link_to_files_that_are_there() -> None:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def test_the_tests_that_the_delivery_contract_names_are_there() -> None:
+    text = (CHECKOUT / "docs/delivery-contract.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 20
+    for file, test in named:
+        assert f"def {test}(" in (CHECKOUT / "tests" / file).read_text(), f"{file}::{test}"
+
+
 def example(tmp_path: Path, *, everything: bool) -> settings.Settings:
     """The example configuration, with secrets that are there; with `everything`, every key."""
     text = (CHECKOUT / "etc/hotpotato.toml").read_text()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,54 @@ class Done(msgspec.Struct, frozen=True):
         return json.loads(self.out)
 
 
+class _Zygote:
+    """Forks a process for each command: see `zygote`. A command has PATIENCE seconds."""
+
+    PATIENCE = 60.0
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Done:
+        """Run the command with these arguments."""
+        process = self._process = self._process or self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with tempfile.TemporaryDirectory() as directory:
+            out, err = Path(directory, "out"), Path(directory, "err")
+            order = {
+                "arguments": arguments,
+                "environment": environment,
+                "out": str(out),
+                "err": str(err),
+            }
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+            if not select.select([process.stdout], [], [], self.PATIENCE)[0]:
+                os.killpg(process.pid, signal.SIGKILL)
+                self._process = None
+                raise AssertionError(f"{arguments}: not done within {self.PATIENCE:g} s")
+            status = int(process.stdout.readline())
+            return Done(status, out.read_text("utf-8"), err.read_text("utf-8"))
+
+    @staticmethod
+    def _started() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=surroundings(),
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        atexit.register(process.stdin.close)
+        return process
+
+
+_ZYGOTE = _Zygote()
+
+
 class Command:
     """Runs `hotpotato --config FILE …`, and expects an exit status."""
 
@@ -45,17 +98,11 @@ class Command:
 
     def __call__(self, *arguments: str, status: int = 0, code: str | None = None) -> Done:
         """Run it; `code` is run in place of the program, with the same arguments."""
-        program = PROGRAM if code is None else [sys.executable, "-c", code]
-        ended = subprocess.run(
-            [*program, "--config", str(self.config), *arguments],
-            capture_output=True,
-            encoding="utf-8",
-            env={**surroundings(), "COLUMNS": "80"},
-            timeout=60,
-            check=False,
-        )
-        assert ended.returncode == status, ended.stdout + ended.stderr
-        return Done(ended.returncode, ended.stdout, ended.stderr)
+        given = ["--config", str(self.config), *arguments]
+        environment = {**surroundings(), "COLUMNS": "80"}
+        done = _ZYGOTE.run(given, environment) if code is None else _run(code, given, environment)
+        assert done.status == status, done.out + done.err
+        return done
 
     def refused(self, *arguments: str) -> str:
         """The one line on stderr of a command that is refused."""
@@ -67,9 +114,10 @@ class Command:
         return done.err.removeprefix("hotpotato: ").rstrip("\n")
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Look into the database that the command uses."""
+        """Look into, or change, the database that the command uses."""
         url = tomllib.loads(self.config.read_text())["database"]["url"]
         connection = psycopg2.connect(url)
+        connection.autocommit = True
         try:
             with connection.cursor() as cursor:
                 cursor.execute(statement)
@@ -80,6 +128,19 @@ class Command:
     def json(self, *arguments: str, status: int = 0) -> Any:
         """The document of a command with --json."""
         return self(*arguments, "--json", status=status).document
+
+
+def _run(code: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Done:
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+    return Done(ended.returncode, ended.stdout, ended.stderr)
 
 
 def surroundings() -> dict[str, str]:

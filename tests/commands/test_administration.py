@@ -31,6 +31,11 @@ def test_a_time_zone_that_does_not_exist_is_refused_with_those_that_are_like_it(
     assert hotpotato.json("tenant", "list") == []
 
 
+def fresh(number: str) -> dict[str, object]:
+    """A contact of which nothing is known yet."""
+    return {"method": "sms", "address": number, "verified_at": None, "stopped_at": None}
+
+
 def test_a_user_has_phones_in_the_order_given_as_e164(acme: Command) -> None:
     added = acme.json("user", "add", "Cleo", "--sms", "+64 21 987-6543", "--sms", "+1 202 555 0123")
     assert added == {
@@ -38,8 +43,8 @@ def test_a_user_has_phones_in_the_order_given_as_e164(acme: Command) -> None:
         "name": "Cleo",
         "tenant": "acme",
         "contacts": [
-            {"method": "sms", "address": "+64219876543"},
-            {"method": "sms", "address": "+12025550123"},
+            fresh("+64219876543"),
+            fresh("+12025550123"),
         ],
         "on_call": False,
         "disabled_at": None,
@@ -67,7 +72,7 @@ def test_a_phone_number_that_cannot_be_one_is_refused(acme: Command, number: str
 def test_a_user_is_renamed_and_gets_other_phones(acme: Command) -> None:
     edited = acme.json("user", "edit", "Anna", "--name", "Anna B", "--sms", "+64219876543")
     assert edited["name"] == "Anna B"
-    assert edited["contacts"] == [{"method": "sms", "address": "+64219876543"}]
+    assert edited["contacts"] == [fresh("+64219876543")]
     said = acme.refused("user", "edit", "Bob", "--name", "Anna B")
     assert said == "there is already a user Anna B in tenant acme"
     assert "Nothing to change" in acme("user", "edit", "Bob", status=2).err
@@ -191,5 +196,5 @@ def test_wrong_usage_is_status_2(hotpotato: Command) -> None:
 
 def test_help_teaches_by_examples(hotpotato: Command) -> None:
     assert "hotpotato user add Anna --tenant acme --sms +64211234567" in hotpotato("--help").out
-    for noun in ("tenant", "user", "oncall", "server", "notification"):
+    for noun in ("tenant", "user", "contact", "oncall", "server", "notification"):
         assert f"\n    hotpotato {noun} " in hotpotato(noun, "--help").out

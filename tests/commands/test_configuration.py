@@ -81,19 +81,20 @@ def test_check_says_what_is_wrong(hotpotato: Command) -> None:
     hotpotato.config.write_text(hotpotato.config.read_text() + LOG_SENDER)
     hotpotato("tenant", "add", "acme")
     done = hotpotato("check", status=1)
-    assert done.out.splitlines() == [
-        "on call: acme: nobody can be told, no person has a contact",
-        "servers: there is none yet: hotpotato server add NAME",
-    ]
-    assert done.err == "hotpotato: 2 things are wrong\n"
+    assert done.out.splitlines() == ["servers: there is none yet: hotpotato server add NAME"]
+    assert done.err == "hotpotato: 1 thing is wrong\n"
     hotpotato("user", "add", "Anna", "--sms", "+64211234567")
     hotpotato("server", "add", "icinga")
     assert hotpotato("check", status=1).out.splitlines() == [
         "on call: acme: nobody is on call, everybody would be paged",
-        "servers: acme/icinga has never sent a heartbeat, so nobody would miss it",
+        "servers: acme: icinga has never sent a heartbeat, so nobody would miss it",
     ]
     hotpotato("oncall", "set", "Anna")
     hotpotato("server", "disable", "icinga")
+    assert hotpotato("check", status=1).out.splitlines() == [
+        "on call: acme: Anna is on call, and has no verified contact",
+    ]
+    hotpotato.rows("UPDATE contact SET verified_at = now() RETURNING id")
     assert hotpotato("check").out == "all well\n"
     assert hotpotato.json("check") == {"well": True, "problems": []}
 
@@ -125,12 +126,27 @@ def test_senders_lists_plugins_and_what_is_configured(hotpotato: Command) -> Non
     listed = hotpotato.json("senders")
     assert {"log", "modica"} <= {plugin["name"] for plugin in listed["plugins"]}
     assert listed["configured"] == [
-        {"name": "log", "plugin": "log", "methods": ["sms"], "serves": ["sms"], "problems": []},
-        {"name": "second", "plugin": "log", "methods": ["sms"], "serves": [], "problems": []},
+        {"name": "log", "plugin": "log", "methods": ["sms"], "after": {"sms": []}, "problems": []},
+        {
+            "name": "second",
+            "plugin": "log",
+            "methods": ["sms"],
+            "after": {"sms": ["log"]},
+            "problems": [],
+        },
     ]
     shown = hotpotato("senders").out
-    assert "nothing: others come first" in shown
-    assert "senders.second: is never used" in hotpotato("check", status=1).out
+    assert "sms, after log" in shown
+
+
+def test_check_names_a_sender_that_is_sick(acme: Command) -> None:
+    acme.rows(
+        "INSERT INTO sender (name, sick_since, why, probe_at)"
+        " VALUES ('modica', '2026-11-23 14:00+00', 'the last 5 attempts failed: 503', now())"
+        " RETURNING name"
+    )
+    said = acme("check", status=1).out
+    assert "senders.modica: is sick since 2026-11-23 14:00:00 UTC: the last 5 attempts" in said
 
 
 def test_a_sender_that_is_not_installed_is_named(hotpotato: Command) -> None:

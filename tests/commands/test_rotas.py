@@ -154,7 +154,7 @@ def test_who_is_disabled_leaves_gaps_that_are_said(rota: Command) -> None:
     assert "Hours with nobody on call are ahead in primary" in said
     assert None in {each["user"] for each in shifts(rota)}
     wrong = rota.json("check", status=1)["problems"]
-    assert any(each["problem"].startswith("acme/primary: nobody from ") for each in wrong)
+    assert any(each["problem"].startswith("acme: nobody is on call from ") for each in wrong)
 
 
 def test_schedules_are_added_shown_and_removed(rota: Command) -> None:

@@ -59,7 +59,7 @@ async def test_a_notifications_whole_story_is_told(daemon: World, tmp_path: Path
     assert [reply["content"] for reply in story["replies"]] == [f"ack {code}"]
     sentences = [line["sentence"] for line in story["history"]]
     assert sentences[0] == "CRITICAL came in from icinga1: an alert is opened"
-    assert "Anna is on call and is paged" in sentences
+    assert "on call (primary): Anna paged" in sentences
     assert "Anna acknowledged the alert by SMS" in sentences
     assert [line["at"] for line in story["history"]] == sorted(
         line["at"] for line in story["history"]
