@@ -15,6 +15,8 @@ Routes = Mapping[str, Sequence[str]]
 """By contact method, the senders that serve it, in the order in which they are tried."""
 
 
+_PROBLEMS = (MessageKind.PAGE, MessageKind.FLAPPING)
+
 _ANSWERS = (MessageKind.CONFIRMATION, MessageKind.VERIFICATION, MessageKind.TEST)
 """What somebody is waiting for, phone in hand."""
 
@@ -151,15 +153,21 @@ def _waiting_for_receipt(message: messages.DueMessage) -> messages.Standing:
 
 def unwanted(message: messages.DueMessage) -> messages.Standing | None:
     """Where a due message stands that is not to be sent any more; None if it is."""
-    if message.kind is MessageKind.PAGE and message.alert_status is not AlertStatus.TRIGGERED:
+    taken = message.alert_status is AlertStatus.ACKNOWLEDGED
+    over = message.alert_status is AlertStatus.RESOLVED
+    # What comes and goes is told so at either end.
+    if (message.kind in _PROBLEMS and taken) or (message.kind is MessageKind.PAGE and over):
         status = MessageStatus.CANCELLED
         sentence = f"no longer wanted: the alert is {message.alert_status}"
     elif message.over:
         status = MessageStatus.CANCELLED
         sentence = "no longer wanted: nothing in it is open any more"
-    elif message.stopped and message.kind not in _ANSWERS:
+    elif message.out_of_use and message.kind not in _ANSWERS:
         status = MessageStatus.FAILED
-        sentence = "not sent: the phone was switched off"
+        sentence = "not sent: the phone is switched off, or nobody's who is to be told"
+    elif message.refused:
+        status = MessageStatus.FAILED
+        sentence = "no sender is left to try"
     elif message.expired:
         status = MessageStatus.FAILED
         sentence = "given up after 24 hours"

@@ -11,12 +11,15 @@ from hotpotato.store.database import Transaction
 
 
 async def give(transaction: Transaction, wanted: Iterable[Coded]) -> dict[Coded, str]:
-    """Give each of these, none of which has one yet, its code."""
+    """Give each of these its code; one that somebody else gave it meanwhile will do."""
     drawing = {coded: keys.codes() for coded in wanted}
     given: dict[Coded, str] = {}
     while missing := [coded for coded in drawing if coded not in given]:
         drawn = [(coded, next(drawing[coded])) for coded in missing]
         given |= await alerts.give_codes(transaction, drawn)
+        late = {one.alert_id: one for one in missing if one.alert_id and one not in given}
+        for alert_id, code in (await alerts.codes(transaction, late)).items() if late else ():
+            given[late[alert_id]] = code
     return given
 
 

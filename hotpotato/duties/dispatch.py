@@ -200,6 +200,8 @@ class Dispatch:
         )
         self._report(self._lane.name, settled.outcome, self._clock.seconds() - started)
         await self._write_down(settled)
+        # Only now it is known when the message is due again.
+        self.freed()
 
     def _made(self, result: Failure | None, one: Try) -> None:
         if isinstance(result, Failure) and not result.check(CancelledError):

@@ -21,7 +21,7 @@ from hotpotato.rules.policy import SHIPPED, Policy
 from hotpotato.rules.silences import silencing
 from hotpotato.store import alerts, silences
 from hotpotato.store.alerts import Due, Known, Step
-from hotpotato.store.database import Database, Transaction, Unavailable
+from hotpotato.store.database import Database, TooSlow, Transaction, Unavailable
 from hotpotato.store.queue import Wanted
 from hotpotato.vocabulary import AlertStatus, MessageKind, MessageStatus, Silence
 
@@ -50,9 +50,9 @@ class Escalation:
         """
         try:
             seconds = await self._database.transaction(self._work)
-        except Unavailable:
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, Unavailable) and not isinstance(error, TooSlow):
+                raise
             self._log.failure("{count} alerts could not be decided about", count=len(self._due))
             if self._most == 1:
                 await self._database.transaction(self._step_aside)

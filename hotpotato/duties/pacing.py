@@ -18,13 +18,13 @@ from hotpotato.rules import digests, pacing, text
 from hotpotato.rules.policy import Pace, Policy
 from hotpotato.store import queue
 from hotpotato.store.alerts import Coded
-from hotpotato.store.database import Database, Transaction, Unavailable
+from hotpotato.store.database import Database, TooSlow, Transaction, Unavailable
 from hotpotato.store.queue import Contact, Held
 
 AT_ONCE = 20
 """How many contacts one turn takes."""
 
-_SWITCHED_OFF = "not sent: the phone was switched off"
+_OUT_OF_USE = "not sent: the phone is switched off, or nobody's who is to be told"
 
 
 class Pacing:
@@ -44,9 +44,9 @@ class Pacing:
         """
         try:
             seconds = await self._database.transaction(self._work)
-        except Unavailable:
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, Unavailable) and not isinstance(error, TooSlow):
+                raise
             self._log.failure("{count} contacts could not be told", count=len(self._claimed))
             if self._most == 1:
                 await self._database.transaction(self._step_aside)
@@ -81,8 +81,8 @@ class Pacing:
         policies: Mapping[int, Policy],
     ) -> float | None:
         """Tell what is held for one contact, if its pace allows; else the seconds until it does."""
-        if contact.stopped:
-            await queue.drop(transaction, [(one.id, _SWITCHED_OFF) for one in held])
+        if contact.out_of_use:
+            await queue.give_up(transaction, [one.id for one in held], _OUT_OF_USE)
             return None
         found = digests.sorted_out([_rule(one) for one in held])
         await queue.drop(transaction, [(one.id, why) for one, why in found.dropped])

@@ -16,6 +16,9 @@ from hotpotato.rules.policy import PRIMARY, SHIPPED, Policy, Step, Turn, Whom, n
 from hotpotato.rules.severity import severity
 from hotpotato.vocabulary import AlertStatus, Silence
 
+UNTIL_SOMEBODY = 600.0
+"""Seconds between looks at an announcement that can be told to nobody."""
+
 UNTIL_SETTLED = 1.0
 """Seconds between looks at an alert that is over, while a page of it is just being sent."""
 
@@ -169,7 +172,9 @@ def _open(facts: Facts, ran_out: bool) -> Decision:
 
 def announce(facts: Facts) -> Decision:
     """The next step of what is told without opening an alert: once, to others if that fails."""
-    if facts.news:
+    if not facts.people:
+        return Decision(look_in=UNTIL_SOMEBODY)
+    if facts.news or (facts.failed and not facts.paged):
         decision = _turn(facts, next_turn(facts.policy, None))
     elif facts.failed and (pages := _next_contacts(facts, only_failed=True)):
         decision = _followed(facts, pages)
@@ -198,6 +203,9 @@ def _go_on(facts: Facts, place: float) -> Decision:
     if pages := _next_contacts(facts):
         decision = _followed(facts, pages)
         return msgspec.structs.replace(decision, look_in=_look_in(facts, place, pages))
+    if facts.failed and not facts.paged:
+        # What was held for somebody can't be told to them any more.
+        return _turn(facts, _current(facts, place), moves=False)
     if facts.failed and all(_dead(facts, paged) for paged in facts.paged):
         return _step_ahead(facts, place)
     if is_due:

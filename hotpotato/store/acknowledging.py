@@ -133,7 +133,7 @@ async def acknowledge(
                AND (alert.status = 'triggered' OR alert.status = 'acknowledged'
                     AND alert.acknowledged_by_id IS NOT DISTINCT FROM %(person_id)s
                     AND (%(person_id)s::bigint IS NOT NULL OR alert.acknowledged_by = %(by)s))
-             ORDER BY alert.id FOR UPDATE OF alert
+             ORDER BY alert.id FOR NO KEY UPDATE OF alert
         ), taken AS (
             UPDATE alert
                SET status = 'acknowledged', acknowledged_at = hotpotato_now(),
@@ -170,19 +170,25 @@ SHIPPED_ACKNOWLEDGED_FOR = 1800.0
 async def resolve(transaction: Transaction, alerts: Sequence[int], by: str) -> list[int]:
     """Call alerts over in somebody's name; returns those that were not, by id.
 
-    Should the problem still be there, its next notification opens another alert.
+    Should the problem still be there, its next notification opens another alert; and a server that
+    stays silent is told again as if it had just been heard.
     """
     rows = await transaction.rows(
         """
         WITH open AS MATERIALIZED (
             SELECT id FROM alert WHERE id = ANY(%(alerts)s) AND status <> 'resolved'
-             ORDER BY id FOR UPDATE
+             ORDER BY id FOR NO KEY UPDATE
         ), resolved AS (
             UPDATE alert
                SET status = 'resolved', resolved_at = hotpotato_now(), resolved_by = %(by)s,
                    due_at = hotpotato_now()
               FROM open WHERE alert.id = open.id
             RETURNING alert.id, alert.tenant_id
+        ), watched AS (
+            UPDATE server
+               SET silent_since = NULL, silence_alert_id = NULL,
+                   silent_after = hotpotato_now() + heartbeat_interval * missed
+             WHERE silence_alert_id IN (SELECT id FROM resolved)
         ), noted AS (
             INSERT INTO history (tenant_id, kind, alert_id, sentence)
             SELECT tenant_id, 'resolved', id, %(by)s || ' resolved it' FROM resolved

@@ -1,8 +1,8 @@
 """Alerts and announcements that are due: what the escalation reads and writes.
 
-Each call is part of one transaction: due rows are claimed with FOR UPDATE SKIP LOCKED, decided and
-written before it commits, so a process that dies leaves nothing behind. Everything is asked for a
-whole set of alerts at once.
+Each call is part of one transaction: due rows are claimed with SKIP LOCKED, decided and written
+before it commits, so a process that dies leaves nothing behind. Everything is asked for a whole set
+of alerts at once.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ SELECT alert.tenant_id, alert.id AS alert_id, alert.last_notification_id AS noti
        alert.acknowledgement_told, alert.resolved_by, alert.silenced, lately.changes,
        coalesce(lately.was_flapping, false) AS was_flapping, tenant.timezone, hotpotato_now() AS now
   FROM (SELECT * FROM alert WHERE due_at <= hotpotato_now()
-         ORDER BY due_at, id LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS alert
+         ORDER BY due_at, id LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED) AS alert
   JOIN tenant ON tenant.id = alert.tenant_id
   {_CHANGES}
  ORDER BY alert.due_at, alert.id
@@ -157,7 +157,8 @@ SELECT announcement.tenant_id, NULL::bigint AS alert_id, announcement.notificati
        NULL::text AS resolved_by, false AS silenced,
        0 AS changes, false AS was_flapping, tenant.timezone, hotpotato_now() AS now
   FROM (SELECT * FROM announcement WHERE due_at <= hotpotato_now()
-         ORDER BY due_at, notification_id LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS announcement
+         ORDER BY due_at, notification_id LIMIT %(most)s
+           FOR NO KEY UPDATE SKIP LOCKED) AS announcement
   JOIN notification ON notification.id = announcement.notification_id
   JOIN tenant ON tenant.id = announcement.tenant_id
  ORDER BY announcement.due_at, announcement.notification_id

@@ -169,7 +169,7 @@ async def look_at_alerts(transaction: Transaction, tenant_id: int) -> None:
         """
         UPDATE alert SET page_failed = true, due_at = hotpotato_now()
          WHERE id IN (SELECT id FROM alert WHERE tenant_id = %s AND status = 'triggered'
-                       ORDER BY id FOR UPDATE)
+                       ORDER BY id FOR NO KEY UPDATE)
         """,
         [tenant_id],
     )

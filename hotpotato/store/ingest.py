@@ -150,7 +150,7 @@ SELECT pg_advisory_xact_lock(thing) FROM unnest(%(locks)s::bigint[]) AS thing;
 SELECT set_config('enable_seqscan', 'off', true);
 
 SELECT id FROM alert WHERE subject = ANY(%(subjects)s::bytea[]) AND status <> 'resolved'
- ORDER BY id FOR UPDATE;
+ ORDER BY id FOR NO KEY UPDATE;
 
 -- A hint for the escalation; it travels with the commit.
 SELECT pg_notify('hotpotato', 'escalation');

@@ -32,10 +32,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class DueMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message whose time has come: for its next attempt, or because a lease ran out.
 
-    `stopped`: its phone was switched off meanwhile. `alert_status` is that of its alert, None
-    without one, and true until the transaction ends; so is `over`: a digest in which nothing is
-    left to be told. `lease` is the attempt that was under
-    way. `attempts` are all of them so far, in order.
+    `refused`: this sender has failed it, and there is no other. `out_of_use`: its contact was
+    switched off or removed meanwhile, or its person disabled. `alert_status` is that of its alert,
+    None without one, and true until the transaction ends; so is `over`: a digest in which nothing
+    is left to be told. `lease` is the attempt that was under way. `attempts` are all of them so
+    far, in order.
     """
 
     id: int
@@ -48,7 +49,8 @@ class DueMessage(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     lease: int | None
     expired: bool
-    stopped: bool
+    refused: bool
+    out_of_use: bool
     alert_status: AlertStatus | None = None
     over: bool = False
     attempts: tuple[Attempt, ...] = ()
@@ -107,7 +109,8 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Of its method's senders, in order, a message goes to the first that has not failed it, those that
-# are well before those that are sick. Who is to be probed counts as well.
+# are well before those that are sick. Who is to be probed counts as well. Where all have failed it
+# the first one gets it, to say so.
 _CHOSEN = """
 WITH sick AS MATERIALIZED (
     SELECT name FROM sender WHERE probe_at > hotpotato_now()
@@ -118,21 +121,24 @@ SELECT {what}
   FROM message JOIN served ON served.method = message.method
  WHERE message.due_at IS NOT NULL
    AND %(sender)s = (SELECT name FROM unnest(served.senders) WITH ORDINALITY AS each(name, place)
-                      WHERE name <> ALL (message.failed_senders)
-                      ORDER BY name IN (SELECT name FROM sick), place LIMIT 1)
+                      ORDER BY name = ANY (message.failed_senders),
+                               name IN (SELECT name FROM sick), place LIMIT 1)
 """
 
 _COLUMNS = """
 message.id, message.tenant_id, message.kind, message.alert_id, message.notification_id,
 message.address, message.text, message.tries, message.lease, message.expires_at <= hotpotato_now(),
-EXISTS (SELECT FROM contact WHERE contact.id = message.contact_id AND stopped_at IS NOT NULL)
+%(sender)s = ANY (message.failed_senders),
+EXISTS (SELECT FROM contact JOIN person ON person.id = contact.person_id
+         WHERE contact.id = message.contact_id
+           AND num_nonnulls(contact.stopped_at, contact.removed_at, person.disabled_at) > 0)
 """
 
 _CLAIM = (
     _CHOSEN.format(what=_COLUMNS)
     + """
    AND message.due_at <= hotpotato_now()
- ORDER BY message.due_at LIMIT %(most)s FOR UPDATE OF message SKIP LOCKED
+ ORDER BY message.due_at, message.id LIMIT %(most)s FOR UPDATE OF message SKIP LOCKED
 """
 )
 
@@ -141,24 +147,25 @@ UPDATE sender SET probe_at = hotpotato_now() + make_interval(secs => %s)
  WHERE name = %s AND probe_at <= hotpotato_now() RETURNING name
 """
 
-# FOR SHARE: a recovery in this moment waits for our attempt to be written, so that the escalation
-# then knows that this person was told. Last, since whoever reports the same problem waits too.
-_ALERTS = "SELECT id, status FROM alert WHERE id = ANY(%s) ORDER BY id FOR SHARE"
+# Locked, so that a recovery in this moment waits for our attempt to be written, and the escalation
+# then knows that this person was told. Last, since whoever reports the same problem waits too; all
+# at once and in order, and as strongly as it takes to make them due, so that nobody deadlocks.
+_ALERTS = """
+SELECT id, status FROM alert
+ WHERE id = ANY(%(alerts)s)
+    OR id IN (SELECT alert_id FROM message WHERE digest_id = ANY(%(digests)s))
+ ORDER BY id FOR NO KEY UPDATE
+"""
 
 # Of a digest, whose members are read at its end: what is none of a problem, a problem that nobody
 # has taken, or one that was over when the digest was made, and is told as such.
 _DIGESTS = """
-WITH member AS MATERIALIZED (
-    SELECT digest_id, alert_id, kind FROM message WHERE digest_id = ANY(%s)
-), known AS MATERIALIZED (
-    SELECT id, status, resolved_at FROM alert
-     WHERE id IN (SELECT alert_id FROM member) ORDER BY id FOR SHARE
-)
 SELECT DISTINCT member.digest_id
-  FROM member JOIN message AS digest ON digest.id = member.digest_id
-  LEFT JOIN known ON known.id = member.alert_id
- WHERE member.kind NOT IN ('page', 'flapping') OR known.status = 'triggered'
-    OR known.resolved_at <= digest.released_at
+  FROM message AS member JOIN message AS digest ON digest.id = member.digest_id
+  LEFT JOIN alert ON alert.id = member.alert_id
+ WHERE member.digest_id = ANY(%s)
+   AND (member.kind NOT IN ('page', 'flapping') OR alert.status = 'triggered'
+        OR alert.resolved_at <= digest.released_at)
 """
 
 _ATTEMPTS = """
@@ -187,9 +194,11 @@ async def claim(
     methods that it serves.
     """
     rows = await transaction.rows(_CLAIM, {"sender": sender, "served": _json(served), "most": most})
-    if rows and any(len(each.senders) > 1 for each in served):
-        probing = await transaction.rows(_PROBING, [probe_every, sender])
-        rows = rows[:1] if probing else rows
+    several = any(len(each.senders) > 1 for each in served)
+    if rows and several and await transaction.rows(_PROBING, [probe_every, sender]):
+        # What is left is for the others now, who may have looked before.
+        rows = rows[:1]
+        await transaction.rows("SELECT pg_notify('hotpotato', 'dispatch')")
     return await _looked_at(transaction, rows)
 
 
@@ -203,8 +212,11 @@ async def _looked_at(
     tried = [message.id for message in found if message.tries]
     attempts = await _attempts(transaction, tried) if tried else {}
     alerts = sorted({message.alert_id for message in found if message.alert_id is not None})
-    status: dict[int, str] = dict(await transaction.rows(_ALERTS, [alerts]) if alerts else ())
     digests = {message.id for message in found if message.kind is MessageKind.DIGEST}
+    status: dict[int, str] = {}
+    if alerts or digests:
+        about = {"alerts": alerts, "digests": sorted(digests)}
+        status = dict(await transaction.rows(_ALERTS, about))
     wanted = (
         {row[0] for row in await transaction.rows(_DIGESTS, [sorted(digests)])}
         if digests
@@ -425,7 +437,7 @@ UPDATE alert SET page_failed = true, due_at = hotpotato_now()
                  AND id IN (SELECT alert_id FROM message
                              WHERE (id = ANY(%(failed)s) OR digest_id = ANY(%(failed)s))
                                AND kind IN ('page', 'flapping'))
-               ORDER BY id FOR UPDATE)
+               ORDER BY id FOR NO KEY UPDATE)
 """
 
 _ANNOUNCEMENTS_OF_FAILED = """

@@ -19,8 +19,8 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     """A contact under lock: its own pace, where it has one, and what it was sent lately.
 
     `sent` is (seconds ago, segments) of what went to it within an hour. `holding`: something is
-    held that may go already, so that whatever comes now is told with it. `stopped`: it is switched
-    off.
+    held that may go already, so that whatever comes now is told with it. `out_of_use`:
+    it was switched off or removed, or its person disabled.
     """
 
     id: int
@@ -32,7 +32,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     pace_every: float | None
     pace_hourly: int | None
     holding: bool
-    stopped: bool
+    out_of_use: bool
     sent: tuple[tuple[float, int], ...] = ()
 
 
@@ -111,8 +111,8 @@ SELECT contact.id, contact.tenant_id, contact.person_id, contact.method, contact
        contact.pace_burst, extract(epoch FROM contact.pace_every)::float, contact.pace_hourly,
        EXISTS (SELECT FROM message WHERE message.contact_id = contact.id AND status = 'held'
                   AND hold_until <= hotpotato_now()),
-       contact.stopped_at IS NOT NULL
-  FROM contact
+       num_nonnulls(contact.stopped_at, contact.removed_at, person.disabled_at) > 0
+  FROM contact JOIN person ON person.id = contact.person_id
 """
 
 
@@ -443,6 +443,32 @@ async def drop(transaction: Transaction, dropped: Sequence[tuple[int, str]]) -> 
             """,
             [[message for message, _ in dropped], [why for _, why in dropped]],
         )
+
+
+async def give_up(transaction: Transaction, messages: Sequence[int], why: str) -> None:
+    """Cancel held messages that can't be told to their contact, and have somebody else told."""
+    if not messages:
+        return
+    await drop(transaction, [(message, why) for message in messages])
+    await transaction.execute(_ALERTS_OF, [list(messages)])
+    await transaction.execute(_ANNOUNCEMENTS_OF, [list(messages)])
+    await transaction.rows("SELECT pg_notify('hotpotato', 'escalation')")
+
+
+_ALERTS_OF = """
+UPDATE alert SET page_failed = true, due_at = hotpotato_now()
+ WHERE id IN (SELECT id FROM alert
+               WHERE status = 'triggered'
+                 AND id IN (SELECT alert_id FROM message
+                             WHERE id = ANY(%s) AND kind IN ('page', 'flapping'))
+               ORDER BY id FOR NO KEY UPDATE)
+"""
+
+_ANNOUNCEMENTS_OF = """
+UPDATE announcement SET page_failed = true, due_at = hotpotato_now()
+ WHERE notification_id IN (SELECT notification_id FROM message
+                            WHERE id = ANY(%s) AND kind = 'announcement')
+"""
 
 
 async def next_due(transaction: Transaction) -> float | None:

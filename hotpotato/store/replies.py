@@ -152,7 +152,7 @@ SELECT alert.id, alert.tenant_id, told.person_id, alert.status, alert.state, ale
   JOIN alert ON alert.id = told.alert_id
  WHERE {open}
  ORDER BY alert.id
-   FOR UPDATE OF alert
+   FOR NO KEY UPDATE OF alert
 """
 
 _OF_CODE = _TOLD.format(

@@ -163,7 +163,7 @@ async def look_again(transaction: Transaction, tenant_id: int) -> None:
         """
         WITH open AS MATERIALIZED (
             SELECT id FROM alert WHERE tenant_id = %s AND status = 'triggered'
-             ORDER BY id FOR UPDATE
+             ORDER BY id FOR NO KEY UPDATE
         ), woken AS (
             UPDATE alert SET due_at = least(due_at, hotpotato_now())
               FROM open WHERE alert.id = open.id

@@ -20,3 +20,16 @@ async def test_who_was_told_of_the_problem_hears_who_says_that_it_is_over(world:
     await world.notify("OK", output="answers again")
     await world.settle()
     assert len(world.texts(BOB)) == 2, "nothing was open, so nothing is told"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_silence_that_somebody_called_over_is_told_again_if_it_lasts(world: World) -> None:
+    await world.heartbeat()
+    await world.advance(190, step=5)
+    assert world.alert() == ("triggered", None)
+    await world.reply(ANNA, f"resolve {world.code(ANNA)}")
+    await world.advance(170, step=10)
+    silent = "SELECT count(*) FROM alert WHERE state = 'SILENT' AND status = 'triggered'"
+    assert world.sql(silent) == [(0,)]
+    await world.advance(20, step=5)
+    assert world.sql(silent) == [(1,)]

@@ -35,7 +35,8 @@ def states(world: World) -> list[tuple[str, str]]:
 
 def sick(world: World) -> list[str]:
     """The senders that are sick."""
-    return [name for (name,) in world.sql("SELECT name FROM sender WHERE sick_since IS NOT NULL")]
+    rows = world.sql("SELECT name FROM sender WHERE sick_since IS NOT NULL ORDER BY name")
+    return [name for (name,) in rows]
 
 
 @pytest_twisted.ensureDeferred
@@ -149,3 +150,38 @@ async def test_a_sender_whose_receipts_stop_is_sick_too(
     assert sick(world) == []
     for event in [event for event in logged if event["log_level"].name == "error"]:
         logged.remove(event)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_probe_keeps_nothing_else_waiting(world: World, script: Script) -> None:
+    """One message tries the sick sender; the other three go the other way in the same moment."""
+    await world.without_pace()
+    world.sql(
+        "INSERT INTO sender (name, sick_since, why, probe_at)"
+        " VALUES ('modica', hotpotato_now(), 'the last 5 attempts failed', hotpotato_now())"
+        " ON CONFLICT (name) DO UPDATE SET sick_since = excluded.sick_since, why = excluded.why,"
+        "                                  probe_at = excluded.probe_at"
+    )
+    world.gateway.misbehave("503")
+    world.freeze()
+    for number in range(4):
+        await world.notify(hostname=f"db{number}")
+    world.thaw()
+    await world.advance(3, step=1)
+    assert [sender for sender, _ in states(world)].count("modica") == 1
+    assert len(script.texts) == 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_message_that_every_sender_has_failed_is_given_up(
+    world: World, script: Script
+) -> None:
+    """Also where the configuration has changed since: nobody would ever choose it again."""
+    script.then = lambda message: succeed(FailedForNow("down"))
+    world.gateway.misbehave("400")
+    await world.notify()
+    await world.settle()
+    world.sql("UPDATE message SET failed_senders = '{modica,script}'")
+    await world.advance(5, step=1)
+    assert world.messages()[0] == ("page", "Anna", "failed")
+    assert "no sender is left to try" in world.story()

@@ -11,6 +11,7 @@ from hotpotato.store.database.errors import (
     DatabaseError,
     OutcomeUnknown,
     StatementRefused,
+    TooSlow,
     Unavailable,
 )
 from hotpotato.store.database.facade import Database, Transaction
@@ -26,6 +27,7 @@ __all__ = [
     "Prepared",
     "Row",
     "StatementRefused",
+    "TooSlow",
     "Transaction",
     "Unavailable",
 ]

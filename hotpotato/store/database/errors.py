@@ -14,6 +14,10 @@ class Unavailable(DatabaseError):
     """There is no database now, or it did not answer in time."""
 
 
+class TooSlow(Unavailable):
+    """A statement ran, or waited for a lock, longer than it may: perhaps its own fault."""
+
+
 class OutcomeUnknown(Unavailable):
     """It may be on disk: the connection was lost while committing, or a standby did not confirm."""
 
@@ -37,10 +41,13 @@ class StatementRefused(DatabaseError):
 
 _READ_ONLY = "25006"
 
+# statement_timeout, lock_timeout
+_TOO_SLOW = ("57014", "55P03")
+
 # 08 connection, 53 resources (disk full, too many connections), 57P operator intervention,
-# 57014 statement_timeout, 55P03 lock_timeout, 25006 a primary that has become a standby,
-# 58 system error. All of them pass, or pass on another server.
-_PASSING = ("08", "53", "57P", "57014", "55P03", _READ_ONLY, "58")
+# 25006 a primary that has become a standby, 58 system error. All of them pass, or pass on another
+# server.
+_PASSING = ("08", "53", "57P", _READ_ONLY, "58")
 
 
 def translated(error: Exception, *, closed: bool) -> DatabaseError:
@@ -56,6 +63,8 @@ def translated(error: Exception, *, closed: bool) -> DatabaseError:
         return DatabaseError(f"{type(error).__name__}: {error}")
     text = _first_line(error)
     sqlstate = error.pgcode
+    if not closed and sqlstate in _TOO_SLOW:
+        return TooSlow(text)
     if closed or (sqlstate or "").startswith(_PASSING):
         return Unavailable(text)
     if sqlstate is None:
