@@ -18,7 +18,7 @@ from hotpotato.commands.output import (
     table,
 )
 from hotpotato.commands.session import in_transaction, unless_taken
-from hotpotato.commands.values import NAME, PHONE_NUMBER
+from hotpotato.commands.values import NAME, PHONE_NUMBER, TIME_ZONE
 from hotpotato.store import contacts, people
 from hotpotato.store.database import Transaction
 
@@ -40,14 +40,20 @@ def user() -> None:
 @click.argument("name", type=NAME)
 @tenant_option
 @click.option("--sms", type=PHONE_NUMBER, multiple=True, required=True, help=_NUMBERS)
+@click.option("--timezone", type=TIME_ZONE, help="Where they are; by default, the tenant's.")
 @in_transaction
 async def add(
-    transaction: Transaction, name: str, tenant: str | None, sms: Sequence[str]
+    transaction: Transaction,
+    name: str,
+    tenant: str | None,
+    sms: Sequence[str],
+    timezone: str | None,
 ) -> Answer:
     """Add a person to a tenant."""
     home = await the_tenant(transaction, tenant)
     with unless_taken(f"there is already a user {name} in tenant {home.name}"):
-        await people.add_person(transaction, home.id, name, _contacts(sms))
+        person_id = await people.add_person(transaction, home.id, name, _contacts(sms))
+    await people.set_person_timezone(transaction, person_id, timezone)
     added = await the_person(transaction, name, home.name)
     numbers = [address for _, address in added.contacts]
     return Answer(
@@ -75,6 +81,7 @@ async def list_(transaction: Transaction, tenant: str | None) -> Answer:
 @tenant_option
 @click.option("--name", "new_name", type=NAME, help="Another name.")
 @click.option("--sms", type=PHONE_NUMBER, multiple=True, help=f"Instead of all before. {_NUMBERS}")
+@click.option("--timezone", type=TIME_ZONE, help="Where they are.")
 @in_transaction
 async def edit(
     transaction: Transaction,
@@ -82,16 +89,19 @@ async def edit(
     tenant: str | None,
     new_name: str | None,
     sms: Sequence[str],
+    timezone: str | None,
 ) -> Answer:
-    """Change a person's name, or their phones."""
-    if new_name is None and not sms:
-        raise click.UsageError("Nothing to change: give --name or --sms.")
+    """Change a person's name, their phones, or where they are."""
+    if new_name is None and not sms and timezone is None:
+        raise click.UsageError("Nothing to change: give --name, --sms or --timezone.")
     person = await the_person(transaction, name, tenant)
     if new_name is not None:
         with unless_taken(f"there is already a user {new_name} in tenant {person.tenant}"):
             await people.rename_person(transaction, person.id, new_name)
     if sms:
         await people.set_contacts(transaction, person.tenant_id, person.id, _contacts(sms))
+    if timezone is not None:
+        await people.set_person_timezone(transaction, person.id, timezone)
     return await _one(transaction, new_name or name, person.tenant)
 
 
@@ -154,6 +164,7 @@ async def _described(
             "id": person.id,
             "name": person.name,
             "tenant": person.tenant,
+            "timezone": person.timezone,
             "contacts": [
                 {
                     "method": each.method,

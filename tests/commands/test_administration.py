@@ -42,6 +42,7 @@ def test_a_user_has_phones_in_the_order_given_as_e164(acme: Command) -> None:
         "id": added["id"],
         "name": "Cleo",
         "tenant": "acme",
+        "timezone": None,
         "contacts": [
             fresh("+64219876543"),
             fresh("+12025550123"),
@@ -76,6 +77,14 @@ def test_a_user_is_renamed_and_gets_other_phones(acme: Command) -> None:
     said = acme.refused("user", "edit", "Bob", "--name", "Anna B")
     assert said == "there is already a user Anna B in tenant acme"
     assert "Nothing to change" in acme("user", "edit", "Bob", status=2).err
+
+
+def test_a_user_may_be_elsewhere_than_the_tenant(acme: Command) -> None:
+    where = ("--timezone", "Europe/Berlin")
+    assert acme.json("user", "add", "Cleo", "--sms", "+64219876543", *where)["timezone"] == where[1]
+    assert acme.json("user", "edit", "Anna", *where)["timezone"] == where[1]
+    said = acme.refused("user", "edit", "Anna", "--timezone", "Berlin")
+    assert said.startswith("there is no time zone 'Berlin'")
 
 
 def test_a_name_that_is_not_there_is_refused_with_those_that_are(acme: Command) -> None:
