@@ -25,7 +25,7 @@ run: $(READY)
 	@$(BIN)/hotpotato demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n auto $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check

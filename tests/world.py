@@ -460,7 +460,7 @@ class World:
                      WHERE due_at <= hotpotato_now() AND method = ANY(%s)),
                    (SELECT count(*) FROM reply WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM server
-                     WHERE silent_since IS NOT NULL AND silent_after > hotpotato_now()),
+                     WHERE last_heartbeat_at > silent_since),
                    (SELECT count(*) FROM schedule WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM contact WHERE due_at <= hotpotato_now()),
                    (SELECT count(*) FROM shift

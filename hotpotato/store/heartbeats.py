@@ -133,7 +133,8 @@ UPDATE server
        + (hotpotato_now() - greatest(last_heartbeat_at, hotpotato_now() - %(blind)s))
        + CASE WHEN missed = 1 THEN heartbeat_interval ELSE interval '0' END
  WHERE id IN (SELECT id FROM server
-               WHERE silent_after IS NOT NULL AND silent_since IS NULL AND disabled_at IS NULL
+               WHERE silent_after IS NOT NULL AND disabled_at IS NULL
+                 AND (silent_since IS NULL OR last_heartbeat_at > silent_since)
                ORDER BY id FOR NO KEY UPDATE)
 """
 
@@ -189,14 +190,16 @@ WITH overdue AS MATERIALIZED (
 SELECT name FROM overdue
 """
 
-# A silence ends with a heartbeat, or with the server's being disabled.
+# A silence ends with a heartbeat, also where no daemon looked for a while afterwards, or with the
+# server's being disabled.
 _HEARD_AGAIN = """
 WITH back AS MATERIALIZED (
     SELECT id, tenant_id, name, silence_alert_id AS alert_id, disabled_at,
            date_trunc('second', last_heartbeat_at - silent_since)::text AS silence,
            nextval('notification_id_seq') AS notification_id
       FROM server
-     WHERE silent_since IS NOT NULL AND (silent_after > hotpotato_now() OR disabled_at IS NOT NULL)
+     WHERE last_heartbeat_at > silent_since
+        OR silent_since IS NOT NULL AND disabled_at IS NOT NULL
      ORDER BY id FOR NO KEY UPDATE
 ), cleared AS (
     UPDATE server SET silent_since = NULL, silence_alert_id = NULL

@@ -39,7 +39,7 @@ SLOW = 1.0
 LOST = 10
 """Messages that the gateway has before the kill, and does nothing with."""
 
-KILLS = 20
+KILLS = 8
 """How many, at the least, are at random."""
 
 RECOVERED_WITHIN = 60.0

@@ -258,3 +258,23 @@ async def test_two_daemons_tell_of_a_silence_once_and_of_its_end_once(world: Wor
     await world.advance(10)
     assert len(world.texts(ANNA)) == 2
     assert world.sql("SELECT count(*) FROM notification") == [(2,)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_heartbeat_that_nobody_looked_at_in_time_ends_the_silence_all_the_same(
+    world: World,
+) -> None:
+    """The daemon took it and died; the next one comes after the server would be overdue again."""
+    await world.heartbeat()
+    await world.advance(190, step=5)
+    assert world.texts(ANNA)[0].startswith("SILENT icinga1")
+    world.freeze()
+    world.sql(
+        "UPDATE server SET last_heartbeat_at = hotpotato_now(),"
+        " silent_after = hotpotato_now() + heartbeat_interval * missed"
+    )
+    await world.advance(300, step=300)
+    world.thaw()
+    await world.advance(10, step=5)
+    assert world.texts(ANNA)[1].startswith("OK icinga1")
+    assert len(world.texts(ANNA)) == 2, "and our own absence is nobody's silence"
