@@ -29,9 +29,6 @@ from twisted.python.failure import Failure
 Stop = Callable[[], Awaitable[None]]
 Heard = Callable[[str], None]
 
-NO_PACE = 1_000_000
-"""Segments at once, and in an hour."""
-
 
 def postgres() -> None:
     """An embedded PostgreSQL with its defaults, so with fsync, and its data in a new directory."""
@@ -49,25 +46,18 @@ def postgres() -> None:
 
 
 def prepare(url: str) -> None:
-    """Migrate an empty database, and put a small company into it; prints the server's key.
-
-    It has no pace: that would hold nearly all of what is measured.
-    """
+    """Migrate an empty database, and put a small company into it; prints the server's key."""
 
     async def begin(reactor: Any) -> Stop:
         from hotpotato import rota
         from hotpotato.rules import keys
-        from hotpotato.store import people, policies, schema, servers
+        from hotpotato.store import people, schema, servers
         from hotpotato.store.database import Database, Transaction
-        from hotpotato.store.policies import Stored
 
         key = keys.new_key()
 
         async def populate(transaction: Transaction) -> None:
             tenant = await people.add_tenant(transaction, "acme", "Pacific/Auckland")
-            await policies.write(
-                transaction, tenant, Stored(pace_burst=NO_PACE, pace_hourly=NO_PACE)
-            )
             for name, number in (("Anna", "+64211234567"), ("Bob", "+64217654321")):
                 person = await people.add_person(transaction, tenant, name, [("sms", number)])
                 if name == "Anna":

@@ -102,8 +102,6 @@ def decided(stage: Stage, alerts: int, burst: int) -> Decided:
 def one_phone(stage: Stage, count: int, seconds: float) -> OnePhone:
     """Send so many notifications, each about another host, to one person at the shipped pace."""
     with stage.round(receipts=True) as round:
-        with connected(round.url) as connection, connection.cursor() as cursor:
-            cursor.execute("DELETE FROM policy")
         target = Target(port=round.port, path=SEND, key=round.key, name="storm", distinct=True)
         with stage.load(target) as load:
             started = time.monotonic()
