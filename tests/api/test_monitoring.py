@@ -141,7 +141,7 @@ async def test_a_re_notification_is_the_same_alert_and_pages_again(shared: World
     host = a_host()
     for second in (24, 24, 25):
         await taken(shared, hostname=host, timestamp=f"2026-11-23 20:32:{second} +1300")
-        await shared.settle()
+        await shared.advance(1)
     assert alerts(shared, host) == [("triggered", "CRITICAL")]
     assert len(texts_about(shared, host)) == 3
 
