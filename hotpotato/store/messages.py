@@ -398,11 +398,16 @@ async def stand(transaction: Transaction, standings: Sequence[Standing]) -> None
     await transaction.execute(_STAND, [_json(standings)])
     failed = [given.id for given in standings if given.status is MessageStatus.FAILED]
     if failed:
-        await transaction.execute(_ALERTS_OF_FAILED, {"failed": failed})
-        await transaction.execute(_ANNOUNCEMENTS_OF_FAILED, {"failed": failed})
-        await transaction.rows("SELECT pg_notify('hotpotato', 'escalation')")
+        await tell_others(transaction, failed)
     if any(given.failed_sender for given in standings):
         await transaction.rows("SELECT pg_notify('hotpotato', 'dispatch')")
+
+
+async def tell_others(transaction: Transaction, failed: Sequence[int]) -> None:
+    """Make the escalation look at what these messages were about: they will not arrive."""
+    await transaction.execute(_ALERTS_OF_FAILED, {"failed": list(failed)})
+    await transaction.execute(_ANNOUNCEMENTS_OF_FAILED, {"failed": list(failed)})
+    await transaction.rows("SELECT pg_notify('hotpotato', 'escalation')")
 
 
 _STAND = """

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from hotpotato.store import messages
 from hotpotato.store.database import Transaction
 from hotpotato.vocabulary import AlertStatus, MessageKind
 
@@ -445,30 +446,11 @@ async def drop(transaction: Transaction, dropped: Sequence[tuple[int, str]]) -> 
         )
 
 
-async def give_up(transaction: Transaction, messages: Sequence[int], why: str) -> None:
+async def give_up(transaction: Transaction, held: Sequence[int], why: str) -> None:
     """Cancel held messages that can't be told to their contact, and have somebody else told."""
-    if not messages:
-        return
-    await drop(transaction, [(message, why) for message in messages])
-    await transaction.execute(_ALERTS_OF, [list(messages)])
-    await transaction.execute(_ANNOUNCEMENTS_OF, [list(messages)])
-    await transaction.rows("SELECT pg_notify('hotpotato', 'escalation')")
-
-
-_ALERTS_OF = """
-UPDATE alert SET page_failed = true, due_at = hotpotato_now()
- WHERE id IN (SELECT id FROM alert
-               WHERE status = 'triggered'
-                 AND id IN (SELECT alert_id FROM message
-                             WHERE id = ANY(%s) AND kind IN ('page', 'flapping'))
-               ORDER BY id FOR NO KEY UPDATE)
-"""
-
-_ANNOUNCEMENTS_OF = """
-UPDATE announcement SET page_failed = true, due_at = hotpotato_now()
- WHERE notification_id IN (SELECT notification_id FROM message
-                            WHERE id = ANY(%s) AND kind = 'announcement')
-"""
+    if held:
+        await drop(transaction, [(message, why) for message in held])
+        await messages.tell_others(transaction, held)
 
 
 async def next_due(transaction: Transaction) -> float | None:
