@@ -284,8 +284,10 @@ class World:
                     await rota.set_on_call(transaction, self.tenant_id, person)
 
         await self.store(work)
-        # Their phones are known to work, and of cover only its own tests tell.
+        # Their phones are known to work, and of cover and hand-overs only their own tests tell:
+        # Anna would be told now and then that she has the pager, with whatever is open by then.
         self.sql("UPDATE contact SET verified_at = hotpotato_now()")
+        self.sql("UPDATE shift SET handed_over_at = hotpotato_now()")
         self.sql("UPDATE tenant SET cover_due_at = '2100-01-01'")
         self.key = await self.add_server_now("icinga1")
 

@@ -38,10 +38,10 @@ class HandOver:
             return await handovers.next_due(transaction)
         policies = await policies_of(transaction, {one.tenant_id for one in claimed})
         begun = [one for one in claimed if one.news and _pages(policies[one.tenant_id], one)]
-        alerts = await handovers.unresolved(transaction, {one.tenant_id for one in begun})
+        alerts = await handovers.unresolved(transaction, [one.id for one in begun])
         wanted: list[Wanted] = []
         for one in begun:
-            if theirs := [alert for alert in alerts if alert.tenant_id == one.tenant_id]:
+            if theirs := [alert for alert in alerts if alert.shift_id == one.id]:
                 wanted += _wanted(one, theirs)
                 await handovers.note(transaction, one.tenant_id, _said(one, theirs))
         await queueing.put(transaction, wanted, policies, self._limits)

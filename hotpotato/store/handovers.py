@@ -27,8 +27,12 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert that is not over, and that pages, or did until somebody acknowledged it."""
+    """An alert that is not over, and that pages, or did until somebody acknowledged it.
 
+    The person of `shift_id` is still to be told of it.
+    """
+
+    shift_id: int
     id: int
     tenant_id: int
     status: AlertStatus
@@ -71,21 +75,27 @@ async def claim(transaction: Transaction, most: int) -> list[Begun]:
     return [Begun(**dict(zip(Begun.__struct_fields__, row, strict=True))) for row in rows]
 
 
-async def unresolved(transaction: Transaction, tenants: Iterable[int]) -> list[Open]:
-    """The alerts of these tenants that somebody has to care for, the oldest first.
+async def unresolved(transaction: Transaction, shifts: Iterable[int]) -> list[Open]:
+    """The alerts that the people of these shifts have to care for from now on, the oldest first.
 
-    Not those that nobody is told of for now: silenced, or such as can wait.
+    Not those that nobody is told of for now, silenced, or such as can wait; nor what they were
+    told of already since their shift began.
     """
     rows = await transaction.rows(
         """
-        SELECT id, tenant_id, status, state, hostname, service_name, acknowledged_by,
-               last_notification_id, round
-          FROM alert
-         WHERE tenant_id = ANY(%s) AND status <> 'resolved' AND NOT silenced
-           AND (place IS NOT NULL OR status = 'acknowledged')
-         ORDER BY id LIMIT 10000
+        SELECT shift.id, alert.id, alert.tenant_id, alert.status, alert.state, alert.hostname,
+               alert.service_name, alert.acknowledged_by, alert.last_notification_id, alert.round
+          FROM shift JOIN schedule ON schedule.id = shift.schedule_id
+          JOIN alert ON alert.tenant_id = schedule.tenant_id
+         WHERE shift.id = ANY(%s) AND alert.status <> 'resolved' AND NOT alert.silenced
+           AND (alert.place IS NOT NULL OR alert.status = 'acknowledged')
+           AND NOT EXISTS (SELECT FROM message
+                            WHERE message.alert_id = alert.id
+                              AND message.person_id = shift.person_id
+                              AND message.created_at >= lower(shift.during))
+         ORDER BY alert.id LIMIT 10000
         """,
-        [sorted(set(tenants))],
+        [sorted(set(shifts))],
     )
     return [
         msgspec.convert(dict(zip(Open.__struct_fields__, row, strict=True)), Open) for row in rows

@@ -40,6 +40,19 @@ async def test_nothing_open_nothing_told(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_came_since_the_shift_began_is_told_once(world: World) -> None:
+    """The problem came first to whoever pages, and only then the shift to whoever hands over."""
+    await world.put_on_call("Bob")
+    await world.settle()
+    await world.notify()
+    await world.settle()
+    world.sql("UPDATE shift SET handed_over_at = NULL WHERE during @> hotpotato_now()")
+    await world.advance(60)
+    assert not world.sql("SELECT FROM shift WHERE handed_over_at IS NULL")
+    assert len(world.texts(BOB)) == 1
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_goes_on_having_it_is_told_nothing(world: World) -> None:
     await world.notify()
     await world.settle()

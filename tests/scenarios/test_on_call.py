@@ -98,6 +98,8 @@ async def test_a_change_counts_for_the_next_notification(world: World) -> None:
     first = await world.notify(service_name="one")
     await world.settle()
     await world.put_on_call("Bob")
+    # Else Bob is told of both in one text: what he takes over waits to be told together.
+    await world.settle()
     second = await world.notify(service_name="two")
     await world.settle()
     assert (first["user_id"], second["user_id"]) == (world.person("Anna"), world.person("Bob"))
@@ -118,15 +120,19 @@ async def test_a_change_counts_for_the_next_page(world: World) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_who_hands_the_pager_on_is_answered_about_their_own_page(world: World) -> None:
-    """Anna was paged and gave the pager to Bob; her acknowledgement counts."""
+    """Anna was paged and gave the pager to Bob; her acknowledgement counts, and Bob is told."""
     await world.policy(acknowledged_for=0)
     await world.notify()
     await world.settle()
     await world.put_on_call("Bob")
+    await world.settle()
     await world.reply(ANNA, f"ack {world.code()}")
     assert world.alert() == ("acknowledged", "Anna")
     await world.advance(3600, step=60)
-    assert world.texts(BOB) == []
+    assert [text.splitlines()[0] for text in world.texts(BOB)] == [
+        "CRITICAL db1/Postgres (you have the pager now)",
+        "Anna has acknowledged CRITICAL db1/Postgres",
+    ]
 
 
 @pytest_twisted.ensureDeferred

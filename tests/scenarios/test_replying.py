@@ -407,6 +407,7 @@ async def digest(world: World, code: str, *hostnames: str) -> None:
 async def storm(world: World, *hostnames: str) -> None:
     """Problems that page Bob, who does not answer."""
     await world.put_on_call("Bob")
+    await world.settle()
     for hostname in hostnames:
         await world.notify(hostname=hostname, service_name=None)
     await world.settle()
