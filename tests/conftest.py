@@ -45,7 +45,10 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def logged(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
     """Everything that is logged. A failure that a test expects, it removes from this list."""
-    with nothing_left(open_ones=SHARED.isdisjoint(request.fixturenames)) as events:
+    with nothing_left(
+        open_ones=SHARED.isdisjoint(request.fixturenames),
+        deferreds=hasattr(request.function, "_pytest_twisted_mark"),
+    ) as events:
         yield events
 
 

@@ -140,7 +140,9 @@ class Dispatch:
         waiting = [one for one in due if one.lease is None]
         dropped = {one.id: standing for one in waiting if (standing := attempts.unwanted(one))}
         await messages.stand(transaction, list(dropped.values()))
-        return await self._begin(transaction, [one for one in waiting if one.id not in dropped]), 0
+        begun = await self._begin(transaction, [one for one in waiting if one.id not in dropped])
+        more = len(due) >= most
+        return begun, 0 if more else await messages.next_due(transaction, name, served)
 
     async def _begin(
         self, transaction: Transaction, wanted: Sequence[messages.DueMessage]

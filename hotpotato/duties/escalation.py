@@ -77,7 +77,7 @@ class Escalation:
         await alerts.settle(transaction, [_step(due, decision) for due, decision in decided])
         wanted = [one for due, decision in decided for one in _wanted(due, decision, known)]
         await queueing.put(transaction, wanted, policies, self._limits)
-        return 0
+        return 0 if len(self._due) >= self._most else await alerts.next_due(transaction)
 
     async def _step_aside(self, transaction: Transaction) -> None:
         await alerts.postpone(transaction, self._due, STEP_ASIDE)

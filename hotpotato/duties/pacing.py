@@ -68,7 +68,7 @@ class Pacing:
             for contact in contacts.values()
         ]
         await queue.looked(transaction, looked)
-        return 0
+        return 0 if len(contacts) >= self._most else await queue.next_due(transaction)
 
     async def _step_aside(self, transaction: Transaction) -> None:
         await queue.looked(transaction, [(contact, STEP_ASIDE) for contact in self._claimed])

@@ -164,22 +164,24 @@ SELECT announcement.tenant_id, NULL::bigint AS alert_id, announcement.notificati
  ORDER BY announcement.due_at, announcement.notification_id
 """
 
-# People by tenant who can be reached: enabled, with a contact that is not switched off.
-_PEOPLE = """
-SELECT person.tenant_id, person.id, person.name,
-       array_agg(contact.id ORDER BY contact.position, contact.id)
-  FROM person JOIN contact ON contact.person_id = person.id
- WHERE person.tenant_id = ANY(%s) AND person.disabled_at IS NULL
-   AND contact.removed_at IS NULL AND contact.stopped_at IS NULL
- GROUP BY person.id
- ORDER BY person.id
-"""
+_DUE = f"({_DUE_ALERTS}) UNION ALL ({_DUE_ANNOUNCEMENTS}) LIMIT %(most)s"
 
-_HOLDERS = """
-SELECT schedule.tenant_id, schedule.name, shift.person_id
-  FROM schedule JOIN shift ON shift.schedule_id = schedule.id
-                          AND shift.during @> hotpotato_now()
- WHERE schedule.tenant_id = ANY(%s)
+# For each tenant those who can be reached: enabled, with a contact that is not switched off; and
+# who has its schedules.
+_TENANTS = """
+SELECT tenant.id,
+       (SELECT json_agg(json_build_array(id, name, contacts) ORDER BY id)
+          FROM (SELECT person.id, person.name,
+                       json_agg(contact.id ORDER BY contact.position, contact.id) AS contacts
+                  FROM person JOIN contact ON contact.person_id = person.id
+                 WHERE person.tenant_id = tenant.id AND person.disabled_at IS NULL
+                   AND contact.removed_at IS NULL AND contact.stopped_at IS NULL
+                 GROUP BY person.id) AS reachable),
+       (SELECT json_object_agg(schedule.name, shift.person_id)
+          FROM schedule JOIN shift ON shift.schedule_id = schedule.id
+                                  AND shift.during @> hotpotato_now()
+         WHERE schedule.tenant_id = tenant.id)
+  FROM tenant WHERE tenant.id = ANY(%s)
 """
 
 # Of an old alert only the last rounds: whoever was not paged in those is as good as not paged.
@@ -222,8 +224,7 @@ async def claim(transaction: Transaction, most: int, flapping_within: float) -> 
     They are locked until the transaction ends; what another daemon has locked is passed over.
     `flapping_within` is for tenants whose policy doesn't say, in seconds.
     """
-    rows = await transaction.rows(_DUE_ALERTS, {"most": most, "within": flapping_within})
-    rows += await transaction.rows(_DUE_ANNOUNCEMENTS, {"most": most - len(rows)})
+    rows = await transaction.rows(_DUE, {"most": most, "within": flapping_within})
     return [_struct(Due, row) for row in rows]
 
 
@@ -231,11 +232,10 @@ async def known(transaction: Transaction, due: Sequence[Due]) -> Known:
     """What has to be known to decide about these."""
     tenants = sorted({one.tenant_id for one in due})
     people: dict[int, dict[int, tuple[str, tuple[int, ...]]]] = {}
-    for tenant_id, person_id, name, contacts in await transaction.rows(_PEOPLE, [tenants]):
-        people.setdefault(tenant_id, {})[person_id] = (name, tuple(contacts))
     holders: dict[int, dict[str, int]] = {}
-    for tenant_id, schedule, person_id in await transaction.rows(_HOLDERS, [tenants]):
-        holders.setdefault(tenant_id, {})[schedule] = person_id
+    for tenant_id, reachable, shifts in await transaction.rows(_TENANTS, [tenants]):
+        people[tenant_id] = {id: (name, tuple(theirs)) for id, name, theirs in reachable or ()}
+        holders[tenant_id] = shifts or {}
     pages: dict[Key, list[Page]] = {}
     about = {
         "alerts": [one.alert_id for one in due if one.alert_id is not None],

@@ -44,24 +44,16 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 async def of(transaction: Transaction, tenants: Sequence[int]) -> dict[int, Stored]:
     """The policies of these tenants; those that have said nothing are not in it."""
-    steps: dict[int, list[Step]] = {}
-    for tenant_id, *rest in await transaction.rows(
-        """
-        SELECT tenant_id, extract(epoch FROM after)::float, extract(epoch FROM again)::float, whom,
-               schedule, person_id, all_contacts
-          FROM step WHERE tenant_id = ANY(%s) ORDER BY tenant_id, position
-        """,
-        [list(tenants)],
-    ):
-        steps.setdefault(tenant_id, []).append(
-            Step(**dict(zip(Step.__struct_fields__, rest, strict=True)))
-        )
     rows = await transaction.rows(
         """
         SELECT tenant_id, extract(epoch FROM acknowledged_for)::float,
                extract(epoch FROM undelivered_after)::float, pace_burst,
                extract(epoch FROM pace_every)::float, pace_hourly, flapping_changes,
-               extract(epoch FROM flapping_within)::float, digest_at::text, calm
+               extract(epoch FROM flapping_within)::float, digest_at::text, calm,
+               (SELECT json_agg(json_build_array(
+                           extract(epoch FROM after)::float, extract(epoch FROM again)::float, whom,
+                           schedule, person_id, all_contacts) ORDER BY position)
+                  FROM step WHERE step.tenant_id = policy.tenant_id)
           FROM policy WHERE tenant_id = ANY(%s)
         """,
         [list(tenants)],
@@ -70,7 +62,10 @@ async def of(transaction: Transaction, tenants: Sequence[int]) -> dict[int, Stor
         row[0]: Stored(
             **dict(zip(Stored.__struct_fields__[:8], row[1:9], strict=True)),
             calm=tuple(row[9]),
-            steps=tuple(steps.get(row[0], ())),
+            steps=tuple(
+                Step(**dict(zip(Step.__struct_fields__, step, strict=True)))
+                for step in row[10] or ()
+            ),
         )
         for row in rows
     }

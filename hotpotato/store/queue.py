@@ -201,12 +201,14 @@ async def put(transaction: Transaction, placed: Sequence[Placed]) -> None:
         await transaction.execute(
             _REPLACE, [[alert for alert, _ in newer], [contact for _, contact in newer]]
         )
-    await transaction.execute(_PUT, [_json(rows)])
-    if any(row["released"] for row in rows):
-        await transaction.rows("SELECT pg_notify('hotpotato', 'dispatch')")
+    hint = _HINT if any(row["released"] for row in rows) else ""
+    await transaction.execute(_PUT + hint, [_json(rows)])
 
 
 _PAGES = (MessageKind.PAGE, MessageKind.FLAPPING)
+
+# In one round trip with what it is about.
+_HINT = "; SELECT pg_notify('hotpotato', 'dispatch')"
 
 _PUT = """
 WITH wanted AS (
@@ -264,11 +266,11 @@ async def due(transaction: Transaction, contacts: Sequence[tuple[int, float]]) -
             UPDATE contact
                SET due_at = least(due_at, hotpotato_now() + make_interval(secs => given.seconds))
               FROM unnest(%s::bigint[], %s::float[]) AS given(id, seconds)
-             WHERE contact.id = given.id
+             WHERE contact.id = given.id;
+            SELECT pg_notify('hotpotato', 'pacing')
             """,
             [[contact for contact, _ in contacts], [seconds for _, seconds in contacts]],
         )
-        await transaction.rows("SELECT pg_notify('hotpotato', 'pacing')")
 
 
 async def look_again(transaction: Transaction, tenant_id: int) -> None:

@@ -13,7 +13,8 @@ class Limits(msgspec.Struct, frozen=True):
     survives it. `borrow` bounds the wait for a connection while all are busy, `waiting` the number
     of those who wait. A connection unused for `stale` seconds is asked whether it lives before it
     is handed out, and has `ping` seconds to answer; the one that listens is asked every `listen`
-    seconds. Between two tries to connect, or at one transaction, there are `retry_least` seconds,
+    seconds. What it hears within `hints` seconds of the last that was told is told together, then.
+    Between two tries to connect, or at one transaction, there are `retry_least` seconds,
     then twice as many and so on up to `retry_most`.
     """
 
@@ -24,5 +25,6 @@ class Limits(msgspec.Struct, frozen=True):
     stale: float = 1.0
     ping: float = 1.0
     listen: float = 5.0
+    hints: float = 0.025
     retry_least: float = 0.1
     retry_most: float = 2.0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from hotpotato.store.database.connector import Connector
@@ -21,7 +22,9 @@ Heard = Callable[[frozenset[str] | None], None]
 class Listener:
     """Calls `heard` with the payloads that came in together, until it is stopped.
 
-    `heard(None)`, after each connecting: something may have been missed.
+    The first is told at once; those that come on its heels are told together a moment later, since
+    in a storm there are hundreds a second, and each would cost a look. `heard(None)`, after each
+    connecting: something may have been missed.
     """
 
     def __init__(self, connector: Connector, reactor: Any, limits: Limits, heard: Heard) -> None:
@@ -31,6 +34,8 @@ class Listener:
         self._heard = heard
         self._log = Logger()
         self._resting: Deferred[None] | None = None
+        self._gathered: frozenset[str] = frozenset()
+        self._gathering: IDelayedCall | None = None
         self._pauses = pauses(limits)
         self._keeper = Keeper(reactor, limits, self._keep_listening)
 
@@ -41,6 +46,9 @@ class Listener:
     def stop(self) -> None:
         """Hear nothing more, and close the connection."""
         self._keeper.stop()
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
 
     async def _keep_listening(self) -> None:
         while True:
@@ -52,7 +60,7 @@ class Listener:
 
     async def _listen(self) -> None:
         """Connect and listen until the connection is lost, which raises."""
-        link = await self._connector.connect(self._tell)
+        link = await self._connector.connect(self._hear)
         try:
             link.when_lost(lambda link: self._wake())
             await link.execute(f"LISTEN {CHANNEL}", None, self._limits.ping)
@@ -64,6 +72,18 @@ class Listener:
                 await link.execute("SELECT 1", None, self._limits.ping)
         finally:
             link.close()
+
+    def _hear(self, payloads: frozenset[str]) -> None:
+        self._gathered |= payloads
+        if self._gathering is None:
+            self._tell_gathered()
+
+    def _tell_gathered(self) -> None:
+        self._gathering = None
+        if self._gathered:
+            told, self._gathered = self._gathered, frozenset()
+            self._gathering = self._reactor.callLater(self._limits.hints, self._tell_gathered)
+            self._tell(told)
 
     def _tell(self, payloads: frozenset[str] | None) -> None:
         try:
