@@ -1,8 +1,4 @@
-"""The escalation: asks the rules what to do about each alert that is due, and queues the messages.
-
-One turn is one transaction: claimed, decided and written together, so a process that dies in
-between leaves nothing behind.
-"""
+"""The escalation: asks the rules what to do about each alert that is due, and queues the pages."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from twisted.logger import Logger
-
 from hotpotato.duties import queueing
-from hotpotato.duties.loop import STEP_ASIDE
+from hotpotato.duties.batches import Batches
 from hotpotato.duties.policies import policies_of
 from hotpotato.duties.queueing import SEGMENTS, Limits
 from hotpotato.rules import escalation, policy, text
@@ -21,7 +15,7 @@ from hotpotato.rules.policy import SHIPPED, Policy
 from hotpotato.rules.silences import silencing
 from hotpotato.store import alerts, silences
 from hotpotato.store.alerts import Due, Known, Step
-from hotpotato.store.database import Database, TooSlow, Transaction, Unavailable
+from hotpotato.store.database import Database, Transaction
 from hotpotato.store.queue import Wanted
 from hotpotato.vocabulary import AlertStatus, MessageKind, MessageStatus, Silence
 
@@ -36,51 +30,42 @@ class Escalation:
     """Its turns, for a loop. `limits`: how long texts may be."""
 
     def __init__(self, database: Database, limits: Limits) -> None:
-        self._database = database
         self._limits = limits
-        self._log = Logger()
-        self._most = AT_ONCE
-        self._due: Sequence[Due] = ()
+        self._batches: Batches[Due] = Batches(
+            database,
+            AT_ONCE,
+            claim=self._claim,
+            work=self._work,
+            next_due=alerts.next_due,
+            postpone=alerts.postpone,
+            named=_named,
+        )
 
     async def turn(self) -> float | None:
-        """Decide about what is due. Returns the seconds until the next is.
+        """Decide about what is due. Returns the seconds until the next is."""
+        return await self._batches.turn()
 
-        Should one alert be such that nothing can be decided about it, all are taken one by one, and
-        that one is passed over for a while: nobody else's page waits for it.
-        """
-        try:
-            seconds = await self._database.transaction(self._work)
-        except Exception as error:
-            if isinstance(error, Unavailable) and not isinstance(error, TooSlow):
-                raise
-            self._log.failure("{count} alerts could not be decided about", count=len(self._due))
-            if self._most == 1:
-                await self._database.transaction(self._step_aside)
-            self._most = 1
-            return 0
-        if not self._due:
-            self._most = AT_ONCE
-        return seconds
+    async def _claim(self, transaction: Transaction, most: int) -> Sequence[Due]:
+        return await alerts.claim(transaction, most, SHIPPED.flapping_within)
 
-    async def _work(self, transaction: Transaction) -> float | None:
-        self._due = await alerts.claim(transaction, self._most, SHIPPED.flapping_within)
-        if not self._due:
-            return await alerts.next_due(transaction)
-        tenants = {one.tenant_id for one in self._due}
+    async def _work(self, transaction: Transaction, all_due: Sequence[Due]) -> None:
+        tenants = {one.tenant_id for one in all_due}
         policies = await policies_of(transaction, tenants)
-        known = await alerts.known(transaction, self._due)
+        known = await alerts.known(transaction, all_due)
         held_back = await silences.active(transaction, sorted(tenants))
         decided = [
             (due, _decision(facts(due, known, policies[due.tenant_id], held_back), due))
-            for due in self._due
+            for due in all_due
         ]
         await alerts.settle(transaction, [_step(due, decision) for due, decision in decided])
         wanted = [one for due, decision in decided for one in _wanted(due, decision, known)]
         await queueing.put(transaction, wanted, policies, self._limits)
-        return 0 if len(self._due) >= self._most else await alerts.next_due(transaction)
 
-    async def _step_aside(self, transaction: Transaction) -> None:
-        await alerts.postpone(transaction, self._due, STEP_ASIDE)
+
+def _named(due: Due) -> str:
+    if due.alert_id is None:
+        return f"the announcement of notification {due.notification_id}"
+    return f"alert {due.alert_id}"
 
 
 def facts(

@@ -26,9 +26,6 @@ SHORTEST_SLEEP = 0.1
 AFTER_TROUBLE = 1.0
 """Seconds until the next turn after one that failed."""
 
-STEP_ASIDE = 60.0
-"""Seconds for which a row that can't be worked on lets others pass."""
-
 
 class Loop:
     """Takes turns at `turn`, one at a time, until it is stopped.

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from twisted.logger import Logger
-
 from hotpotato.duties import coding, queueing
-from hotpotato.duties.loop import STEP_ASIDE
+from hotpotato.duties.batches import Batches
 from hotpotato.duties.policies import policies_of
 from hotpotato.duties.queueing import CODED, Limits
 from hotpotato.duties.wording import words
@@ -18,7 +16,7 @@ from hotpotato.rules import digests, pacing, text
 from hotpotato.rules.policy import Pace, Policy
 from hotpotato.store import queue
 from hotpotato.store.alerts import Coded
-from hotpotato.store.database import Database, TooSlow, Transaction, Unavailable
+from hotpotato.store.database import Database, Transaction
 from hotpotato.store.queue import Contact, Held
 
 AT_ONCE = 20
@@ -31,47 +29,29 @@ class Pacing:
     """Its turns, for a loop."""
 
     def __init__(self, database: Database, limits: Limits) -> None:
-        self._database = database
         self._limits = limits
-        self._log = Logger()
-        self._most = AT_ONCE
-        self._claimed: Sequence[int] = ()
+        self._batches: Batches[Contact] = Batches(
+            database,
+            AT_ONCE,
+            claim=queue.claim,
+            work=self._work,
+            next_due=queue.next_due,
+            postpone=_postpone,
+            named=lambda contact: f"what is held for contact {contact.id}",
+        )
 
     async def turn(self) -> float | None:
-        """Look at the contacts that are due. Returns the seconds until the next is.
+        """Look at the contacts that are due. Returns the seconds until the next is."""
+        return await self._batches.turn()
 
-        Should something be held that can't be told, its contact is passed over for a while.
-        """
-        try:
-            seconds = await self._database.transaction(self._work)
-        except Exception as error:
-            if isinstance(error, Unavailable) and not isinstance(error, TooSlow):
-                raise
-            self._log.failure("{count} contacts could not be told", count=len(self._claimed))
-            if self._most == 1:
-                await self._database.transaction(self._step_aside)
-            self._most = 1
-            return 0
-        if not self._claimed:
-            self._most = AT_ONCE
-        return seconds
-
-    async def _work(self, transaction: Transaction) -> float | None:
-        contacts = await queue.claim(transaction, self._most)
-        self._claimed = list(contacts)
-        if not contacts:
-            return await queue.next_due(transaction)
-        policies = await policies_of(transaction, {one.tenant_id for one in contacts.values()})
-        held = await queue.held(transaction, contacts)
+    async def _work(self, transaction: Transaction, contacts: Sequence[Contact]) -> None:
+        policies = await policies_of(transaction, {one.tenant_id for one in contacts})
+        held = await queue.held(transaction, [one.id for one in contacts])
         looked = [
             (contact.id, await self._look(transaction, contact, held.get(contact.id, []), policies))
-            for contact in contacts.values()
+            for contact in contacts
         ]
         await queue.looked(transaction, looked)
-        return 0 if len(contacts) >= self._most else await queue.next_due(transaction)
-
-    async def _step_aside(self, transaction: Transaction) -> None:
-        await queue.looked(transaction, [(contact, STEP_ASIDE) for contact in self._claimed])
 
     async def _look(
         self,
@@ -134,6 +114,10 @@ class Pacing:
             again=one.again,
             because=one.because,
         )
+
+
+async def _postpone(transaction: Transaction, contacts: Sequence[Contact], seconds: float) -> None:
+    await queue.looked(transaction, [(contact.id, seconds) for contact in contacts])
 
 
 def _rule(one: Held) -> digests.Held:

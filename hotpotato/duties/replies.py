@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
-from twisted.logger import Logger
+from collections.abc import Sequence
 
-from hotpotato.duties.loop import STEP_ASIDE
+from hotpotato.duties.batches import Batches
 from hotpotato.duties.obeying import Verdict, obey
 from hotpotato.rules import replies as rules
 from hotpotato.store import messages, replies
-from hotpotato.store.database import Database, Transaction, Unavailable
+from hotpotato.store.database import Database, Transaction
 from hotpotato.vocabulary import MessageKind
 
 
 class Replies:
-    """Its turns, for a loop."""
+    """Its turns, for a loop: one reply each."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._log = Logger()
-        self._judging = 0
+        self._batches: Batches[replies.DueReply] = Batches(
+            database,
+            1,
+            claim=replies.claim,
+            work=_judge_each,
+            next_due=replies.next_due,
+            postpone=replies.postpone,
+            named=lambda reply: f"reply {reply.id}",
+        )
 
     async def turn(self) -> float | None:
-        """Judge one reply. Returns the seconds until the next is to be judged.
+        """Judge a reply that is due. Returns the seconds until the next is."""
+        return await self._batches.turn()
 
-        Should one be such that it can't be judged, it is passed over for a while.
-        """
-        try:
-            return await self._database.transaction(self._work)
-        except Unavailable:
-            raise
-        except Exception:
-            self._log.failure("reply {reply_id} could not be judged", reply_id=self._judging)
-            await self._database.transaction(self._step_aside)
-            return 0
 
-    async def _work(self, transaction: Transaction) -> float | None:
-        due = await replies.claim(transaction)
-        if due is None:
-            return await replies.next_due(transaction)
-        self._judging = due.id
-        await _judge(transaction, due)
-        return 0
-
-    async def _step_aside(self, transaction: Transaction) -> None:
-        await replies.postpone(transaction, self._judging, STEP_ASIDE)
+async def _judge_each(transaction: Transaction, due: Sequence[replies.DueReply]) -> None:
+    for reply in due:
+        await _judge(transaction, reply)
 
 
 async def _judge(transaction: Transaction, reply: replies.DueReply) -> None:

@@ -126,7 +126,7 @@ async def lock(transaction: Transaction, contacts: Iterable[int]) -> dict[int, C
     return await _with_sent(transaction, rows)
 
 
-async def claim(transaction: Transaction, most: int) -> dict[int, Contact]:
+async def claim(transaction: Transaction, most: int) -> list[Contact]:
     """The contacts for which something that is held may go, at most `most`, under lock."""
     rows = await transaction.rows(
         _CONTACT
@@ -136,7 +136,7 @@ async def claim(transaction: Transaction, most: int) -> dict[int, Contact]:
         """,
         [most],
     )
-    return await _with_sent(transaction, rows)
+    return list((await _with_sent(transaction, rows)).values())
 
 
 async def _with_sent(transaction: Transaction, rows: Sequence[Sequence[Any]]) -> dict[int, Contact]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -89,25 +89,26 @@ async def store(database: Database, reply: Reply) -> bool:
     return bool(rows[0][0])
 
 
-async def claim(transaction: Transaction) -> DueReply | None:
-    """The oldest reply that waits to be judged, under lock; None without any."""
+async def claim(transaction: Transaction, most: int) -> list[DueReply]:
+    """The oldest replies that wait to be judged, at most `most`, under lock."""
     rows = await transaction.rows(
         """
         SELECT id, sender, address, content, encoding, reply_to, received_at FROM reply
-         WHERE due_at <= hotpotato_now() ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
-        """
+         WHERE due_at <= hotpotato_now() ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED
+        """,
+        [most],
     )
-    return DueReply(**dict(zip(DueReply.__struct_fields__, rows[0], strict=True))) if rows else None
+    return [DueReply(**dict(zip(DueReply.__struct_fields__, row, strict=True))) for row in rows]
 
 
-async def postpone(transaction: Transaction, reply_id: int, seconds: float) -> None:
-    """Judge a reply no sooner than in so many seconds."""
+async def postpone(transaction: Transaction, due: Iterable[DueReply], seconds: float) -> None:
+    """Judge these replies no sooner than in so many seconds."""
     await transaction.execute(
         """
         UPDATE reply SET due_at = hotpotato_now() + make_interval(secs => %s)
-         WHERE id = %s AND due_at IS NOT NULL
+         WHERE id = ANY(%s) AND due_at IS NOT NULL
         """,
-        [seconds, reply_id],
+        [seconds, [one.id for one in due]],
     )
 
 
