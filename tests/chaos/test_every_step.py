@@ -16,7 +16,7 @@ from tests.chaos.mortal import bury, statements_counted
 from tests.chaos.scenes import SCENES, play
 from tests.chaos.table import note
 
-DEATHS = 12
+DEATHS = 38
 """In each scene, at operations that are spread over it. `make chaos` has one at each operation."""
 
 MEAN_LIFE = 300
