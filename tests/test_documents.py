@@ -63,12 +63,26 @@ def test_documents_link_to_files_that_are_there() -> None:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-def test_the_tests_that_the_delivery_contract_names_are_there() -> None:
-    text = (CHECKOUT / "docs/delivery-contract.md").read_text()
+@pytest.mark.parametrize("document", ["delivery-contract.md", "security.md"])
+def test_the_tests_that_a_document_names_are_there(document: str) -> None:
+    text = (CHECKOUT / "docs" / document).read_text()
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
     assert len(named) > 20
     for file, test in named:
         assert f"def {test}(" in (CHECKOUT / "tests" / file).read_text(), f"{file}::{test}"
+
+
+@pytest.mark.parametrize("document", ["delivery-contract.md", "security.md"])
+def test_every_row_of_a_table_of_tests_names_one(document: str) -> None:
+    """A table whose second column is headed so has no sentence that nothing proves."""
+    text = (CHECKOUT / "docs" / document).read_text()
+    tables = re.findall(
+        r"^\|[^|]*\| (?:the|The) test \|\n\| --- \| --- \|\n((?:\|.*\n)+)", text, re.M
+    )
+    rows = [row for table in tables for row in table.splitlines()]
+    assert len(rows) > 20
+    for row in rows:
+        assert re.search(r"\| `[\w/]+\.py::\w+` \|$", row), row
 
 
 def example(tmp_path: Path, *, everything: bool) -> settings.Settings:
