@@ -150,6 +150,7 @@ class Daemon:
             Operations(self.database, [*watched, self.watchdog], self._telemetry).endpoints(),
             trouble=lambda: self._trouble,
             report=self._telemetry.answered,
+            not_let_in=self._telemetry.not_let_in,
         )
 
     # --- life

@@ -23,6 +23,11 @@ class Telemetry:
             "hotpotato_request_seconds", "Time to answer a request", ["path"],
             registry=self.registry,
         )  # fmt: skip
+        self._not_let_in = Counter(
+            "hotpotato_failed_authentications",
+            "Credentials that were nobody's, by whether the answer was held back",
+            ["held"], registry=self.registry,
+        )  # fmt: skip
         self._attempts = Counter(
             "hotpotato_attempts", "Attempts at sending a message, by outcome",
             ["sender", "outcome"], registry=self.registry,
@@ -64,6 +69,10 @@ class Telemetry:
         count, took = self._of_answers(method, path, status)
         count.inc()
         took.observe(seconds)
+
+    def not_let_in(self, held: bool) -> None:
+        """Count credentials that were nobody's."""
+        self._not_let_in.labels("yes" if held else "no").inc()
 
     def attempted(self, sender: str, outcome: Outcome, seconds: float) -> None:
         """Count an attempt."""

@@ -41,6 +41,10 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
 
+class NotLetIn(Refused):
+    """Credentials that are nobody's: a guess, perhaps. None at all is only Refused."""
+
+
 def json_answer(status: int, content: object, headers: Mapping[str, str] | None = None) -> Answer:
     """Any JSON document as an answer."""
     return Answer(status, msgspec.json.encode(content), headers=headers or {})

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import icalendar
 
-from hotpotato.api.answers import Answer, Refused
+from hotpotato.api.answers import Answer, NotLetIn
 from hotpotato.api.site import Endpoint, Request
 from hotpotato.rules.keys import key_digest
 from hotpotato.store import calendars, schedules
@@ -56,7 +56,7 @@ class Calendars:
         answer = await self._database.transaction(work)
         if answer is None:
             # The same for what never was and what was revoked: it says nothing to who guesses.
-            raise Refused(404, "there is no calendar at this address")
+            raise NotLetIn(404, "there is no calendar at this address")
         body = written(*answer)
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {"ETag": tag, "Cache-Control": f"private, max-age={LOOK_AGAIN}"}

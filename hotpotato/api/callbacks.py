@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hotpotato.api.answers import Answer, Refused, envelope
+from hotpotato.api.answers import Answer, NotLetIn, Refused, envelope
 from hotpotato.api.site import Endpoint, Request
 from hotpotato.interfaces import Callback, Route
 
@@ -28,5 +28,7 @@ class _Relay:
             raise Refused(413, "the body is larger than 1 MiB")
         answer = await self._route.handle(Callback(request.single_headers(), request.body))
         if answer.status >= 400:
-            raise Refused(answer.status, answer.message or "refused", answer.headers)
+            guessed = answer.status in (401, 403) and request.header_values("authorization")
+            kind = NotLetIn if guessed else Refused
+            raise kind(answer.status, answer.message or "refused", answer.headers)
         return envelope(answer.status, None, message=answer.message)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from hotpotato.api.answers import Refused
+from hotpotato.api.answers import NotLetIn, Refused
 from hotpotato.api.site import Request
 from hotpotato.rules import intake, keys
 from hotpotato.store import notifications, servers
@@ -133,7 +133,7 @@ def _wrong_key(key: str | None, status: int) -> Refused:
     headers = {"WWW-Authenticate": "Apikey"} if status == 401 else {}
     if key is None:
         return Refused(status, "an API key is missing or malformed", headers)
-    return Refused(status, "this API key is not known", headers)
+    return NotLetIn(status, "this API key is not known", headers)
 
 
 def _zone(name: str) -> tuple[ZoneInfo, tuple[str, ...]]:

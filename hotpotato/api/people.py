@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from hotpotato import rota
-from hotpotato.api.answers import Answer, Refused, envelope
+from hotpotato.api.answers import Answer, NotLetIn, Refused, envelope
 from hotpotato.api.site import Endpoint, Request
 from hotpotato.rules import intake
 from hotpotato.rules.keys import key_digest
@@ -173,11 +173,13 @@ class People:
 
     async def _bearer(self, request: Request) -> Bearer:
         """In whose name the request is made; Refused with 401 if in nobody's."""
+        headers = {"WWW-Authenticate": "Bearer"}
         match = _CREDENTIALS.match(request.header("authorization") or "")
-        bearer = await tokens.bearer(self._database, key_digest(match[1])) if match else None
+        if match is None:
+            raise Refused(401, "a token is missing or malformed", headers)
+        bearer = await tokens.bearer(self._database, key_digest(match[1]))
         if bearer is None:
-            why = "is missing or malformed" if match is None else "is not known, or over"
-            raise Refused(401, f"a token {why}", {"WWW-Authenticate": "Bearer"})
+            raise NotLetIn(401, "a token is not known, or over", headers)
         return bearer
 
     async def _acting(

@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 
-from hotpotato.api.answers import RETRY_AFTER, Answer, Refused, error, refusal, write
+from hotpotato.api.answers import RETRY_AFTER, Answer, NotLetIn, Refused, error, refusal, write
+from hotpotato.api.doorman import Doorman
 from hotpotato.api.wire import Site
 from hotpotato.patience import within
 
@@ -74,7 +75,7 @@ class Application:
 
     `endpoints` are answered 503 while `trouble` says why nothing can be done now, `always` are
     answered all the same. `report` is told the method, path, status and seconds of every answer,
-    for metrics.
+    `not_let_in` of every failed authentication whether its answer is held back; both for metrics.
     """
 
     def __init__(
@@ -84,8 +85,10 @@ class Application:
         always: Sequence[Endpoint] = (),
         trouble: Callable[[], str | None] = lambda: None,
         report: Callable[[str, str, int, float], None] = lambda method, path, status, took: None,
+        not_let_in: Callable[[bool], None] = lambda held: None,
     ) -> None:
         self._clock = clock
+        self._doorman = Doorman(clock, not_let_in)
         self._report = report
         self._under_way = 0
         self._drained: Deferred[None] | None = None
@@ -106,7 +109,8 @@ class Application:
         return self._under_way
 
     async def drain(self) -> None:
-        """Wait until no request is being answered."""
+        """Wait until no request is being answered; answers that are held back go out now."""
+        self._doorman.release()
         if self._under_way:
             self._drained = Deferred()
             await self._drained
@@ -132,11 +136,16 @@ class Application:
         handling = endpoint.handle(_seen(request, parameters))
         working = within(self._clock, ANSWER_WITHIN, handling)
 
-        def finished(result: Answer | Failure) -> bytes:
+        def finished(result: Answer | Failure) -> bytes | Deferred[bytes]:
             self._finished()
+            held = None
             if isinstance(result, Failure):
-                result = error(request.path, refusal(result))
-            return self._write(endpoint, request, result, self._clock.seconds() - started)
+                refused = refusal(result)
+                if isinstance(refused, NotLetIn):
+                    held = self._doorman.failed(request.getClientAddress())
+                result = error(request.path, refused)
+            body = self._write(endpoint, request, result, self._clock.seconds() - started)
+            return body if held is None else held.addCallback(lambda _: body)
 
         return working.addBoth(finished)
 
