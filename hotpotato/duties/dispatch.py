@@ -222,6 +222,7 @@ class Dispatch:
         except CancelledError:
             return Unknown("given up, since the daemon stops")
         except Exception as error:
+            _mask(error, one.outgoing.address)
             self._log.failure(
                 "sender {sender} raised on attempt {attempt_id}",
                 sender=self._lane.name,
@@ -277,6 +278,14 @@ class Dispatch:
         except Exception:
             # A LoopingCall would die of it for good.
             self._log.failure("leases could not be renewed")
+
+
+def _mask(error: Exception, address: str) -> None:
+    """Keep the whole address out of the log, which a library's error may have in its words."""
+    number, shown = address.lstrip("+"), masked(address).lstrip("+")
+    error.args = tuple(
+        each.replace(number, shown) if isinstance(each, str) else each for each in error.args
+    )
 
 
 async def _called(sender: ISender, message: OutgoingMessage) -> Any:
