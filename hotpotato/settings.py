@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,7 +117,8 @@ def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
 def section(path: Path, name: str, raw: object, kind: type[S]) -> S:
     """Convert one section to its Struct, with every field X also taken from a file named X_file.
 
-    Raises SettingsError for an unknown key, a wrong type, a missing key or an unreadable file.
+    Raises SettingsError for an unknown key, a wrong type, a missing key, and a file that can't be
+    read or that everybody on this host can.
     """
     if not isinstance(raw, Mapping):
         raise SettingsError(f"{path}: {name}: expected a section, [{name}]")
@@ -185,12 +187,23 @@ def _secret(path: Path, key: str, value: object) -> str:
         raise SettingsError(f"{path}: {key}: expected the path of a file")
     try:
         secret = Path(value).read_text(encoding="utf-8").strip("\r\n")
+        exposed = anybody_reads(Path(value))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"{path}: {key}: {value} cannot be read: {reason}") from error
+    if exposed:
+        raise SettingsError(f"{path}: {key}: {value} can be read by everybody here: chmod o-r")
     if not secret:
         raise SettingsError(f"{path}: {key}: {value} is empty, expected a secret in it")
     return secret
+
+
+def anybody_reads(file: Path) -> bool:
+    """Whether every account of this host can read a file, by its mode and its directories'."""
+    place = file.resolve()
+    return bool(place.stat().st_mode & stat.S_IROTH) and all(
+        parent.stat().st_mode & stat.S_IXOTH for parent in place.parents
+    )
 
 
 _MISSING = re.compile(r"Object missing required field `(.+)`")

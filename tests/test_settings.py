@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,41 @@ def test_a_secret_file_with_no_secret_in_it_is_refused(
     with pytest.raises(SettingsError) as raised:
         options(tmp_path, password_file=str(secret))
     assert said in sentence(raised.value)
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that every account may enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        if not all(parent.stat().st_mode & 0o001 for parent in Path(made).resolve().parents):
+            pytest.skip("the directory for temporary files is closed to others")
+        yield Path(made)
+
+
+def test_a_secret_file_that_everybody_can_read_is_refused(open_place: Path) -> None:
+    secret = open_place / "secret"
+    secret.write_text("hunter2")
+    for mode in (0o644, 0o604, 0o444):
+        secret.chmod(mode)
+        with pytest.raises(SettingsError) as raised:
+            options(open_place, password_file=str(secret))
+        said = f"senders.x.password_file: {secret} can be read by everybody here: chmod o-r"
+        assert sentence(raised.value) == said
+    (open_place / "link").symlink_to(secret)
+    with pytest.raises(SettingsError, match="everybody"):
+        options(open_place, password_file=str(open_place / "link"))
+    for mode in (0o640, 0o600, 0o400):
+        secret.chmod(mode)
+        assert options(open_place, password_file=str(secret)).password == "hunter2"
+
+
+def test_in_a_directory_that_others_cannot_enter_its_mode_does_not_matter(open_place: Path) -> None:
+    secret = open_place / "secret"
+    secret.write_text("hunter2")
+    secret.chmod(0o644)
+    open_place.chmod(0o750)
+    assert options(open_place, password_file=str(secret)).password == "hunter2"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

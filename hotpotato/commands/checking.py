@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -18,7 +16,7 @@ from zope.interface import implementer
 from hotpotato.interfaces import IInbox, ReceiptFact, ReplyFact, SenderContext
 from hotpotato.patience import within
 from hotpotato.senders.registry import ConfiguredSender, Registry
-from hotpotato.settings import Settings
+from hotpotato.settings import Settings, anybody_reads
 
 CHECK_WITHIN = 15.0
 """Seconds that a sender's check may take; they are made at the same time."""
@@ -79,13 +77,13 @@ async def checked_senders(
 
 
 def readable_secrets(settings: Settings) -> Iterator[str]:
-    """Which files with secrets in them everybody on this host can read."""
+    """Whether the file has secrets in it and everybody on this host can read it.
+
+    Secrets in files of their own are not read at all if everybody can.
+    """
     raw = tomllib.loads(settings.path.read_text(encoding="utf-8"))
-    if _holds_secrets(raw) and _anybody_reads(settings.path):
+    if _holds_secrets(raw) and anybody_reads(settings.path):
         yield f"{settings.path} has secrets in it and everybody here can read it: chmod o-r"
-    for key, file in _secret_files(raw):
-        if _anybody_reads(file):
-            yield f"{file} ({key}) can be read by everybody here: chmod o-r"
 
 
 @implementer(IInbox)
@@ -128,20 +126,9 @@ def _holds_secrets(raw: Mapping[str, Any]) -> bool:
     )
 
 
-def _secret_files(raw: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    return ((key, Path(value)) for key, value in _texts(raw) if key.endswith("_file"))
-
-
 def _texts(raw: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, str]]:
     for key, value in raw.items():
         if isinstance(value, Mapping):
             yield from _texts(value, f"{place}{key}.")
         elif isinstance(value, str):
             yield f"{place}{key}", value
-
-
-def _anybody_reads(path: Path) -> bool:
-    place = path.resolve()
-    return bool(place.stat().st_mode & stat.S_IROTH) and all(
-        parent.stat().st_mode & stat.S_IXOTH for parent in place.parents
-    )

@@ -360,16 +360,20 @@ async def give_codes(
 async def postpone(transaction: Transaction, due: Iterable[Due], seconds: float) -> None:
     """Look at these no sooner than in so many seconds."""
     for one in due:
-        table, key, value = (
-            ("announcement", "notification_id", one.notification_id)
-            if one.alert_id is None
-            else ("alert", "id", one.alert_id)
-        )
-        await transaction.execute(
-            f"UPDATE {table} SET due_at = hotpotato_now() + make_interval(secs => %s)"  # noqa: S608
-            f" WHERE {key} = %s AND due_at IS NOT NULL",
-            [seconds, value],
-        )
+        if one.alert_id is None:
+            await transaction.execute(_POSTPONE_ANNOUNCEMENT, [seconds, one.notification_id])
+        else:
+            await transaction.execute(_POSTPONE_ALERT, [seconds, one.alert_id])
+
+
+_POSTPONE_ALERT = """
+UPDATE alert SET due_at = hotpotato_now() + make_interval(secs => %s)
+ WHERE id = %s AND due_at IS NOT NULL
+"""
+_POSTPONE_ANNOUNCEMENT = """
+UPDATE announcement SET due_at = hotpotato_now() + make_interval(secs => %s)
+ WHERE notification_id = %s AND due_at IS NOT NULL
+"""
 
 
 async def next_due(transaction: Transaction) -> float | None:

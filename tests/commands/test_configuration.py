@@ -101,18 +101,17 @@ def test_check_says_what_is_wrong(hotpotato: Command) -> None:
 
 def test_check_notices_secrets_that_everybody_can_read(tmp_path: Path) -> None:
     hotpotato = Command(tmp_path / "hotpotato.toml")
-    secret = tmp_path / "modica.secret"
-    secret.write_text("hunter2\n")
-    sender = f'[senders.modica]\napplication = "x"\npassword_file = "{secret}"\n'
+    sender = '[senders.modica]\napplication = "x"\npassword = "hunter2"\n'
     sender += 'url = "http://127.0.0.1:1"\n'
     write_config(hotpotato.config, "postgresql://127.0.0.1:1/x", sender)
     # Where a test's directory lies, others may not be let in at all.
-    open_to_others = all(parent.stat().st_mode & 0o001 for parent in secret.resolve().parents)
-    secret.chmod(0o644)
+    open_to_others = all(parent.stat().st_mode & 0o001 for parent in tmp_path.resolve().parents)
+    tmp_path.chmod(0o755)
+    hotpotato.config.chmod(0o644)
     said = hotpotato("check", status=1, code=PATIENT_FOR_A_SECOND).out
-    expected = f"secrets: {secret} (senders.modica.password_file) can be read by everybody here"
+    expected = f"secrets: {hotpotato.config} has secrets in it and everybody here can read it"
     assert (expected in said) is open_to_others
-    secret.chmod(0o640)
+    hotpotato.config.chmod(0o640)
     said = hotpotato("check", status=1, code=PATIENT_FOR_A_SECOND).out
     assert "secrets:" not in said
     assert "callback_username and callback_password are missing" in said

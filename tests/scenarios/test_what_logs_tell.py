@@ -213,7 +213,8 @@ async def test_no_secret_and_no_whole_number_is_in_the_log_or_in_the_metrics(
     # Or it would prove nothing.
     whole = "\n".join(told)
     for happened in (
-        "+64…4567", "raised on attempt", "incident", "is sick", "credentials are not the configured",
-        "database unavailable", "no pigeon", "is silent", "are not covered ahead", "log: to +64…",
+        "+64…4567", "log: to +64…", "raised on attempt", "no pigeon", "incident", "is sick",
+        "credentials are not the configured", "database unavailable", "is silent",
+        "are not covered ahead",
     ):  # fmt: skip
         assert happened in whole, happened
