@@ -19,6 +19,7 @@ TEST = [
     "pytest-timeout>=2.3",
     "pytest-twisted>=1.14.3",
     "pytest-xdist>=3.6",
+    "schemathesis>=4.32",
     "setuptools>=77",
     "wheel>=0.43",
 ]

@@ -19,6 +19,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from hotpotato.api import callbacks
 from hotpotato.api.calendars import Calendars
 from hotpotato.api.intake import Intake
+from hotpotato.api.openapi import OpenApi
 from hotpotato.api.operations import Operations
 from hotpotato.api.people import People
 from hotpotato.api.site import Application
@@ -134,20 +135,23 @@ class Daemon:
         self.intake = Intake(self.database, self._reactor)
         # Upkeep takes a turn an hour, and nobody's page waits for it.
         watched = [loop for loop in self.loops if loop is not self.upkeep]
+        endpoints = [
+            *V1(self.intake).endpoints(),
+            *V2(self.intake).endpoints(),
+            *Calendars(self.database).endpoints(),
+            *People(self.database).endpoints(),
+            *callbacks.endpoints(
+                (sender.name, sender.sender.routes())
+                for sender in self.senders
+                if hasattr(sender.sender, "routes")
+            ),
+        ]
+        always = Operations(self.database, [*watched, self.watchdog], self._telemetry).endpoints()
+        described = OpenApi([*endpoints, *always]).endpoints()
         self.application = Application(
             self._reactor,
-            [
-                *V1(self.intake).endpoints(),
-                *V2(self.intake).endpoints(),
-                *Calendars(self.database).endpoints(),
-                *People(self.database).endpoints(),
-                *callbacks.endpoints(
-                    (sender.name, sender.sender.routes())
-                    for sender in self.senders
-                    if hasattr(sender.sender, "routes")
-                ),
-            ],
-            Operations(self.database, [*watched, self.watchdog], self._telemetry).endpoints(),
+            endpoints,
+            [*always, *described],
             trouble=lambda: self._trouble,
             report=self._telemetry.answered,
             not_let_in=self._telemetry.not_let_in,

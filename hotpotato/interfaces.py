@@ -116,6 +116,9 @@ class CallbackAnswer(msgspec.Struct, frozen=True):
 class Route(msgspec.Struct, frozen=True):
     """One callback: POST to `/api/senders/NAME` + `path`, and to each of `aliases` (whole paths).
 
+    `body` is the JSON schema of what the provider posts, for the description at
+    `/api/openapi.json`; nothing is checked by it.
+
     A handler that raises is answered 500 with an incident id, or 503 where the database is away,
     so that the provider repeats it.
     """
@@ -123,6 +126,7 @@ class Route(msgspec.Struct, frozen=True):
     path: str
     handle: Callable[[Callback], Awaitable[CallbackAnswer]]
     aliases: Sequence[str] = ()
+    body: Any = True
 
 
 class ReceiptFact(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import icalendar
 
 from hotpotato.api.answers import Answer, NotLetIn
-from hotpotato.api.site import Endpoint, Request
+from hotpotato.api.site import About, Endpoint, Request
 from hotpotato.rules.keys import key_digest
 from hotpotato.store import calendars, schedules
 from hotpotato.store.calendars import Calendar
@@ -33,7 +33,8 @@ class Calendars:
 
     def endpoints(self) -> Sequence[Endpoint]:
         """What to mount."""
-        return (Endpoint("GET", "/calendars/<token>.ics", self.calendar),)
+        kinds = About({200: ("text/calendar", {"type": "string"}), 304: (None, None)})
+        return (Endpoint("GET", "/calendars/<token>.ics", self.calendar, kinds),)
 
     async def calendar(self, request: Request) -> Answer:
         """The shifts of the past 30 days and the next 90."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hotpotato.api.answers import Answer, NotLetIn, Refused, envelope
-from hotpotato.api.site import Endpoint, Request
+from hotpotato.api.site import About, Endpoint, Request
 from hotpotato.interfaces import Callback, Route
 
 
 def endpoints(senders: Iterable[tuple[str, Sequence[Route]]]) -> list[Endpoint]:
     """What to mount for senders, given as (name of the instance, its routes)."""
     return [
-        Endpoint("POST", path, _Relay(route).answer)
+        Endpoint("POST", path, _Relay(route).answer, _about(route))
         for name, routes in senders
         for route in routes
         for path in (f"/api/senders/{name}{route.path}", *route.aliases)
     ]
+
+
+def _about(route: Route) -> About:
+    return About(body=route.body, credentials=("callback",))
 
 
 class _Relay:
@@ -24,6 +28,7 @@ class _Relay:
         self._route = route
 
     async def answer(self, request: Request) -> Answer:
+        """Take what a provider tells: a receipt, or a reply."""
         if request.too_large:
             raise Refused(413, "the body is larger than 1 MiB")
         answer = await self._route.handle(Callback(request.single_headers(), request.body))

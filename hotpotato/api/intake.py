@@ -20,6 +20,21 @@ from hotpotato.store.heartbeats import Heard, Heartbeats
 from hotpotato.store.ingest import Incoming, Ingest, Stored, UnknownKey
 from hotpotato.vocabulary import Fields
 
+_ANYTHING = {"type": ["string", "number", "boolean", "null"]}
+NOTIFICATION = {
+    "type": "object",
+    "required": ["hostname", "state"],
+    "properties": {
+        "hostname": {"type": "string", "minLength": 1},
+        "state": {"type": "string", "minLength": 1},
+        **dict.fromkeys(
+            ("notif_type", "trouble_code", "display_name", "service_name", "output", "timestamp",
+             "event", "author", "comment", "number"), _ANYTHING
+        ),
+    },
+}  # fmt: skip
+"""The JSON schema of V2's notification: what is meant by it, not all that is taken."""
+
 NOBODY = "nobody is on call: everybody of the tenant is paged"
 _MOST_KEY_BYTES = 255
 _CREDENTIALS = re.compile(r"^\s*(?:apikey|bearer)\s+(\S+)\s*$", re.IGNORECASE)

@@ -8,7 +8,7 @@ from typing import Protocol
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from hotpotato.api.answers import Answer, Refused, envelope
-from hotpotato.api.site import Endpoint, Request
+from hotpotato.api.site import PLAIN, About, Endpoint, Request
 from hotpotato.store import operations, schema
 from hotpotato.store.database import Database, DatabaseError
 from hotpotato.telemetry import Telemetry
@@ -40,7 +40,7 @@ class Operations:
             Endpoint("GET", "/healthz", self.alive),
             Endpoint("GET", "/readyz/ingest", self.ready_for_ingest),
             Endpoint("GET", "/readyz", self.ready),
-            Endpoint("GET", "/metrics", self.metrics),
+            Endpoint("GET", "/metrics", self.metrics, About({200: PLAIN})),
         )
 
     async def alive(self, request: Request) -> Answer:

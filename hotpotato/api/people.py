@@ -6,7 +6,7 @@ A request shows the token of one person, sees what is their tenant's, and acts i
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,7 +15,7 @@ import msgspec
 
 from hotpotato import rota
 from hotpotato.api.answers import Answer, NotLetIn, Refused, envelope
-from hotpotato.api.site import Endpoint, Request
+from hotpotato.api.site import ENVELOPE, About, Endpoint, Request
 from hotpotato.rules import intake
 from hotpotato.rules.keys import key_digest
 from hotpotato.store import acknowledging, people, schedules, stories, tokens
@@ -56,14 +56,22 @@ class People:
 
     def endpoints(self) -> Sequence[Endpoint]:
         """What to mount."""
+        alert = f"{PREFIX}/alerts/<int:id>"
+        minutes = {"type": ["integer", "null"], "minimum": 0, "maximum": LONGEST_MINUTES}
+        text = {"type": "string", "minLength": 1, "maxLength": LONGEST_NOTE}
+        schedule = {"type": ["string", "null"], "maxLength": LONGEST_NOTE}
+        listed = {
+            "status": {"enum": list(_STATUSES)},
+            "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ALERTS},
+        }
         return (
-            Endpoint("GET", f"{PREFIX}/alerts", self.list_alerts),
-            Endpoint("GET", f"{PREFIX}/alerts/<int:id>", self.get_alert),
-            Endpoint("POST", f"{PREFIX}/alerts/<int:id>/ack", self.acknowledge),
-            Endpoint("POST", f"{PREFIX}/alerts/<int:id>/resolve", self.resolve),
-            Endpoint("POST", f"{PREFIX}/alerts/<int:id>/note", self.note),
-            Endpoint("GET", f"{PREFIX}/oncall", self.on_call),
-            Endpoint("POST", f"{PREFIX}/take", self.take),
+            Endpoint("GET", f"{PREFIX}/alerts", self.list_alerts, _about(query=listed)),
+            Endpoint("GET", alert, self.get_alert, _about()),
+            Endpoint("POST", f"{alert}/ack", self.acknowledge, _about(body={"minutes": minutes})),
+            Endpoint("POST", f"{alert}/resolve", self.resolve, _about(body={})),
+            Endpoint("POST", f"{alert}/note", self.note, _about(201, body={"text": text})),
+            Endpoint("GET", f"{PREFIX}/oncall", self.on_call, _about()),
+            Endpoint("POST", f"{PREFIX}/take", self.take, _about(body={"schedule": schedule})),
         )
 
     # --- alerts
@@ -197,6 +205,17 @@ class People:
             return await work(transaction, bearer, body)
 
         return await self._database.transaction(whole)
+
+
+def _about(
+    status: int = 200,
+    *,
+    body: Mapping[str, object] | None = None,
+    query: Mapping[str, object] | None = None,
+) -> About:
+    """With a token; `body` are the schemas of its object's fields."""
+    schema = None if body is None else {"type": "object", "properties": body}
+    return About({status: ENVELOPE}, schema, query or {}, ("token",))
 
 
 class _Body:

@@ -6,7 +6,7 @@ and counted while it is under way, so that a stop can wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -62,12 +62,34 @@ class Request(msgspec.Struct, frozen=True):
 Handler = Callable[[Request], Coroutine[Deferred[Any], Any, Answer]]
 
 
+Kind = tuple[str | None, Any]
+"""A kind of answer: its media type, None for no body at all, and the JSON schema of the body."""
+
+ENVELOPE: Kind = ("application/json", {"$ref": "#/components/schemas/Envelope"})
+PLAIN: Kind = ("text/plain", {"type": "string"})
+
+
+class About(msgspec.Struct, frozen=True):
+    """What the API's description of itself says of an endpoint, beside its handler's docstring.
+
+    `answers` are the kinds of answers by status; errors need not be named. `body` is the JSON
+    schema of the request, `query` those of its parameters. `credentials` names one of the
+    description's security schemes, or several of which one will do; None stands for none.
+    """
+
+    answers: Mapping[int, Kind] = msgspec.field(default_factory=lambda: {200: ENVELOPE})
+    body: Any = None
+    query: Mapping[str, Any] = {}
+    credentials: Sequence[str | None] = (None,)
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """A method, a path in werkzeug's notation, and what answers it."""
 
     method: str
     path: str
     handle: Handler
+    about: About = About()
 
 
 class Application:

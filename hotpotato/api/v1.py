@@ -6,13 +6,25 @@ from collections.abc import Sequence
 
 from hotpotato.api.answers import Answer, Refused, json_answer
 from hotpotato.api.intake import Intake, header_key
-from hotpotato.api.site import Endpoint, Handler, Request
+from hotpotato.api.site import PLAIN, About, Endpoint, Handler, Kind, Request
 from hotpotato.rules import intake as rules
 from hotpotato.rules import times
 from hotpotato.store import notifications
 
 PREFIXES = ("/api/v1", "/api/servers/v1")
 _WRONG_KEY = 403
+_TAKEN: Kind = ("application/json", {"type": "object", "required": ["id"]})
+_KEY = {"apikey": {"type": "string"}}
+_TEXTS = ("notificationtype", "troublecode", "displayname", "servicename", "output",
+          "icingadatetime")  # fmt: skip
+_CHECK = {"type": "object", "required": ["id"],
+          "properties": {**_KEY, "id": {"type": ["integer", "string"]}}}  # fmt: skip
+_HEARTBEAT = {"type": "object", "properties": _KEY}
+_NOTIFICATION = {
+    "type": "object",
+    "required": ["hostname", "state"],
+    "properties": {key: {"type": "string"} for key in ("hostname", "state", *_TEXTS)} | _KEY,
+}
 
 
 class V1:
@@ -23,15 +35,16 @@ class V1:
 
     def endpoints(self) -> Sequence[Endpoint]:
         """What to mount."""
-        handlers: tuple[tuple[str, Handler], ...] = (
-            ("/check/notification", self.check_notification),
-            ("/add/notification", self.add_notification),
-            ("/add/heartbeat", self.add_heartbeat),
+        handlers: tuple[tuple[str, Handler, dict[int, Kind], object], ...] = (
+            ("/check/notification", self.check_notification, {200: PLAIN, 404: PLAIN}, _CHECK),
+            ("/add/notification", self.add_notification, {201: _TAKEN}, _NOTIFICATION),
+            ("/add/heartbeat", self.add_heartbeat, {201: _TAKEN}, _HEARTBEAT),
         )
         return [
-            Endpoint("POST", prefix + path, handle)
+            # The key is in the body, or else in the header.
+            Endpoint("POST", prefix + path, handle, About(answers, body, {}, ("key", None)))
             for prefix in PREFIXES
-            for path, handle in handlers
+            for path, handle, answers, body in handlers
         ]
 
     async def check_notification(self, request: Request) -> Answer:

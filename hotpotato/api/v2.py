@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hotpotato.api.answers import Answer, Refused, envelope
-from hotpotato.api.intake import Intake, header_key
-from hotpotato.api.site import Endpoint, Request
+from hotpotato.api.intake import NOTIFICATION, Intake, header_key
+from hotpotato.api.site import ENVELOPE, About, Endpoint, Request
 from hotpotato.rules import times
 
 PREFIX = "/api/servers/v2"
 _WRONG_KEY = 401
+_KEY = ("key",)
 
 
 class V2:
@@ -21,10 +22,13 @@ class V2:
 
     def endpoints(self) -> Sequence[Endpoint]:
         """What to mount."""
+        beat = About({201: ENVELOPE}, True, credentials=_KEY)
+        sent = About({201: ENVELOPE}, NOTIFICATION, credentials=_KEY)
+        found = About(credentials=_KEY)
         return (
-            Endpoint("POST", f"{PREFIX}/heartbeats/create", self.create_heartbeat),
-            Endpoint("GET", f"{PREFIX}/notifications/get/<int:id>", self.get_notification),
-            Endpoint("POST", f"{PREFIX}/notifications/send", self.send_notification),
+            Endpoint("POST", f"{PREFIX}/heartbeats/create", self.create_heartbeat, beat),
+            Endpoint("GET", f"{PREFIX}/notifications/get/<int:id>", self.get_notification, found),
+            Endpoint("POST", f"{PREFIX}/notifications/send", self.send_notification, sent),
         )
 
     async def create_heartbeat(self, request: Request) -> Answer:

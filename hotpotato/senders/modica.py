@@ -52,6 +52,26 @@ PROGRESS: Mapping[str, Progress] = {
 OLD_PLACES = ("/api/v1/modica", "/api/servers/v1/modica")
 """Where the original Hot Potato took Modica's callbacks: kept for the instance named "modica"."""
 
+_AN_ID = {"type": ["integer", "string"]}
+RECEIPT = {
+    "type": "object",
+    "required": ["message_id", "status"],
+    "properties": {"message_id": _AN_ID, "status": {"enum": list(PROGRESS)}},
+}
+REPLY = {
+    "type": "object",
+    "required": ["id", "source", "content"],
+    "properties": {
+        "id": _AN_ID,
+        "source": {"type": "string", "minLength": 1},
+        "operator": {"type": ["string", "null"]},
+        "reply-to": {"type": ["integer", "string", "null"]},
+        "content": {"type": "string"},
+        "encoding": {"type": ["string", "null"]},
+    },
+}
+"""The JSON schemas of what Modica posts."""
+
 UNSENDABLE = str.maketrans({"|": "/", "¡": "!", "§": "S", "¤": "*"})
 """Modica says that these four "cannot be included". A look-alike is better than no page, and
 needs no more room in GSM-7 than the character that it stands for."""
@@ -105,8 +125,8 @@ class Modica:
     def routes(self) -> Sequence[Route]:
         """Receipts and replies."""
         return (
-            self._route("/mo-messages", _reply, self._context.inbox.reply),
-            self._route("/dlr-status", _receipt, self._context.inbox.receipt),
+            self._route("/mo-messages", _reply, self._context.inbox.reply, REPLY),
+            self._route("/dlr-status", _receipt, self._context.inbox.receipt, RECEIPT),
         )
 
     async def check(self) -> Sequence[str]:
@@ -142,6 +162,7 @@ class Modica:
         path: str,
         read: Callable[[Mapping[str, Any]], _Fact],
         hand_in: Callable[[_Fact], Any],
+        body: object,
     ) -> Route:
         async def handle(callback: Callback) -> CallbackAnswer:
             if not self._authentic(callback):
@@ -162,7 +183,7 @@ class Modica:
             return CallbackAnswer(200)
 
         aliases = OLD_PLACES if self._context.name == "modica" else ()
-        return Route(path, handle, aliases=tuple(place + path for place in aliases))
+        return Route(path, handle, tuple(place + path for place in aliases), body)
 
     def _authentic(self, callback: Callback) -> bool:
         settings = self._settings
