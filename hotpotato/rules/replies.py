@@ -23,6 +23,10 @@ CONFIRMATIONS_WITHIN = 3600.0
 JUST_OVER = 300.0
 """Seconds for which an alert that is over may still be what an "ok" is meant for."""
 
+MOST_READ = 2000
+"""Characters of a reply that are read: more than the longest SMS of people has. A provider may hand
+in a whole mebibyte, and to look at the characters of that takes seconds."""
+
 _ACKNOWLEDGE = {"ack", "acknowledge", "acknowledged", "ok", "okay"}
 _RESOLVE = {"resolve", "resolved"}
 _ALL = "all"
@@ -103,7 +107,7 @@ Command: TypeAlias = (
 
 def understood(content: str) -> Command:
     """Read a reply; never raises."""
-    lines = [words for line in content.splitlines() if (words := _words(line))]
+    lines = [words for line in content[:MOST_READ].splitlines() if (words := _words(line))]
     if not lines:
         return NotUnderstood()
     first, *below = lines

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import typing
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hotpotato.rules.keys import CODE_LETTERS
 from hotpotato.rules.replies import (
+    MOST_READ,
     Acknowledge,
     AcknowledgeAll,
     AcknowledgeIt,
@@ -161,6 +164,51 @@ def test_case_spaces_punctuation_and_signatures_are_forgiven(
 @given(st.text())
 def test_nothing_makes_it_raise(content: str) -> None:
     assert isinstance(understood(content), typing.get_args(Command))
+
+
+verbs = st.sampled_from(
+    ["ack", "acknowledge", "ok", "resolve", "who", "whos", "take", "stop", "start", "help",
+     "verify", "all", "is on call"]
+)  # fmt: skip
+"""What a reply is made of."""
+
+spaced = st.text(st.sampled_from(" \t\n\r\v\u2028\u00a0.,:;-_"), max_size=3)
+anything = st.text(st.characters())  # lone surrogates and NUL included
+replies = st.lists(verbs | codes | st.from_regex(r"[0-9]{1,8}") | spaced | anything).map("".join)
+
+
+@given(replies)
+def test_what_looks_like_a_command_never_makes_it_raise_either(content: str) -> None:
+    assert isinstance(understood(content), typing.get_args(Command))
+
+
+@given(replies)
+def test_what_is_taken_for_a_command_is_bounded(content: str) -> None:
+    """A code is three to eight letters, a verification six digits; a name is compared, not kept."""
+    match understood(content):
+        case Acknowledge(code) | Resolve(code):
+            assert re.fullmatch("[A-Z]{3,8}", code)
+        case Verify(code):
+            assert re.fullmatch("[0-9]{6}", code)
+        case Take(whose):
+            assert whose == spoken(whose)
+        case other:
+            assert msgspec.structs.asdict(other) == {}
+
+
+@given(replies, st.sampled_from(["a", "\n", "\ufdfa", "take ", "ack\n", "1"]))
+def test_of_a_reply_that_is_too_long_the_beginning_is_read(content: str, more: str) -> None:
+    """U+FDFA is eighteen letters once it is normalised: a mebibyte of it took seconds."""
+    whole = content + more * (2 * MOST_READ)
+    assert understood(whole) == understood(whole[:MOST_READ])
+    meant = understood(whole)
+    if isinstance(meant, Take):
+        assert len(meant.whose) <= 20 * MOST_READ
+
+
+def test_a_command_is_found_at_the_top_of_the_longest_reply() -> None:
+    assert understood("ack KWT\n" + "\ufdfa" * 1_000_000) == Acknowledge("KWT")
+    assert understood("take Acme\n" + "x\n" * 500_000) == Take("acme")
 
 
 @given(st.text())
