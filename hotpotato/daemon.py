@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
@@ -111,7 +112,8 @@ class Daemon:
         self.cover = Loop("cover", clock, Cover(database).turn)
         health = Health(database, routes(self.senders), self._telemetry.judged)
         self.health = Loop("health", clock, health.turn)
-        self.upkeep = Loop("upkeep", clock, Upkeep(database).turn, longest_sleep=upkeep.EVERY)
+        keeping = Upkeep(database, msgspec.structs.asdict(settings.retention))
+        self.upkeep = Loop("upkeep", clock, keeping.turn, longest_sleep=upkeep.EVERY)
         self.watchdog = Watchdog(database, clock, settings.watchdog.interval)
         self.dispatch = [
             Loop(f"dispatch-{sender.name}", clock, lane.turn)

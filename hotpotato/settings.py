@@ -17,6 +17,9 @@ import msgspec
 
 DEFAULT_PATH = Path("/etc/hotpotato/hotpotato.toml")
 
+LEAST_DAYS, MOST_DAYS = 8, 36_500
+"""What may be said in [retention]."""
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -48,6 +51,19 @@ class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval: float = 5.0
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how many days what is over is kept; what is open or still to be sent stays in any case.
+
+    `history` is alerts and notifications with all that became of them, and who was on call;
+    `tokens` is how long those that ran out or were revoked are still listed.
+    """
+
+    history: int = 400
+    replies: int = 400
+    heartbeats: int = 30
+    tokens: int = 30
+
+
 class SenderSection(msgspec.Struct, frozen=True):
     """One `[senders.NAME]`: Hot Potato's own keys, and the plugin's as they stand.
 
@@ -70,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True):
     api: Api
     database: Database
     watchdog: Watchdog
+    retention: Retention
     senders: tuple[SenderSection, ...]
 
 
@@ -90,7 +107,7 @@ def load(path: Path) -> Settings:
 
 def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
     """Check what `tomllib` read from `path`."""
-    known = {"api", "database", "watchdog", "senders"}
+    known = {"api", "database", "watchdog", "retention", "senders"}
     for key in raw:
         if key not in known:
             raise SettingsError(f"{path}: {key}: unknown section, expected {_listed(known)}")
@@ -110,6 +127,7 @@ def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
         api=api,
         database=database,
         watchdog=watchdog,
+        retention=_retention(path, raw.get("retention", {})),
         senders=_senders(path, raw.get("senders", {})),
     )
 
@@ -143,6 +161,17 @@ def at_least(path: Path, key: str, value: float, least: float) -> None:
     """Raise SettingsError for a number below what makes sense, for infinity and for NaN."""
     if not least <= value < math.inf:
         raise SettingsError(f"{path}: {key}: expected at least {least}, not {value}")
+
+
+def _retention(path: Path, raw: object) -> Retention:
+    retention = section(path, "retention", raw, Retention)
+    for key, days in msgspec.structs.asdict(retention).items():
+        if not LEAST_DAYS <= days <= MOST_DAYS:
+            raise SettingsError(
+                f"{path}: retention.{key}: expected {LEAST_DAYS} to {MOST_DAYS} days, not {days}:"
+                " codes and Idempotency-Keys are good for 7"
+            )
+    return retention
 
 
 def _senders(path: Path, raw: object) -> tuple[SenderSection, ...]:

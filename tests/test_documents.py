@@ -118,6 +118,7 @@ def test_what_is_commented_out_of_the_example_is_the_default(tmp_path: Path) -> 
     every = example(tmp_path, everything=True)
     assert every.api == plain.api
     assert every.watchdog == plain.watchdog
+    assert every.retention == plain.retention
     assert every.database.connections == plain.database.connections
     (one,), (other,) = plain.senders, every.senders
     assert (one.plugin, one.concurrency, one.deadline, one.segments) == (

@@ -49,6 +49,7 @@ def test_only_the_database_must_be_named_and_the_rest_has_defaults() -> None:
     assert (found.database.embedded, found.database.password) == (None, None)
     assert found.database.connections == 8
     assert found.watchdog.interval == 5.0
+    assert found.retention == settings.Retention(history=400, replies=400, heartbeats=30, tokens=30)
     assert found.senders == ()
 
 
@@ -101,7 +102,10 @@ def test_senders_keep_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ({"datbase": {}}, "datbase: unknown section, expected one of api, database, senders"),
+        (
+            {"datbase": {}},
+            "datbase: unknown section, expected one of api, database, retention, senders",
+        ),
         ({"database": {"ulr": "x"}}, "database.ulr: unknown key, expected one of connections,"),
         ({"api": {"port": 80}}, "api.port: unknown key, expected one of listen"),
         ({"watchdog": {"every": 1}}, "watchdog.every: unknown key, expected one of interval"),
@@ -121,6 +125,21 @@ def test_senders_keep_the_order_of_the_file() -> None:
         ({"api": {"listen": "tcp:80"}}, "api.listen: expected `array`, got `str`"),
         ({"api": {"listen": ["tcp:80", 81]}}, "api.listen[1]: expected `str`, got `int`"),
         ({"api": {"listen": []}}, "api.listen: expected at least one endpoint"),
+        (
+            {"retention": {"years": 1}},
+            "retention.years: unknown key, expected one of heartbeats, history, replies, tokens",
+        ),
+        ({"retention": {"history": 1.5}}, "retention.history: expected `int`, got `float`"),
+        (
+            {"retention": {"history": 7}},
+            "retention.history: expected 8 to 36500 days, not 7:"
+            " codes and Idempotency-Keys are good for 7",
+        ),
+        (
+            {"retention": {"heartbeats": 40_000}},
+            "retention.heartbeats: expected 8 to 36500 days, not 40000:"
+            " codes and Idempotency-Keys are good for 7",
+        ),
         ({"watchdog": {"interval": "5 s"}}, "watchdog.interval: expected `float`, got `str`"),
         ({"watchdog": {"interval": 0}}, "watchdog.interval: expected at least 0.1, not 0"),
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.logger import Logger
 
 from hotpotato.store import upkeep
@@ -10,26 +12,58 @@ from hotpotato.store.database import Database, StatementRefused, Transaction, Un
 EVERY = 3600.0
 """Seconds between rounds."""
 
+PAUSE = 1.0
+"""Seconds between two turns of a round: everybody else goes first."""
+
 AT_ONCE = 1000
-"""How many rows of a kind are forgotten in one transaction."""
+"""How many rows of a kind are looked at in one transaction."""
 
 
 class Upkeep:
-    """Its turns, for a loop; one an hour, more while there is much to forget."""
+    """Its turns, for a loop; a round an hour, of as many turns as there is much to forget.
 
-    def __init__(self, database: Database) -> None:
+    `keep` is for how many days what is over is kept, by the names in the configuration.
+    """
+
+    def __init__(self, database: Database, keep: Mapping[str, int]) -> None:
         self._database = database
+        self._keep = keep
         self._log = Logger()
+        self._next: dict[str, int] = {}
 
     async def turn(self) -> float | None:
-        """Do one round."""
+        """Look at the next page of everything, in short transactions, one after the other."""
+        # They are tried once in a round, since whoever waits for their locks is waited for.
+        more = False if any(self._next.values()) else await self._partitions()
+        more |= await self._database.transaction(self._forget)
+        for kind in upkeep.KINDS:
+            more |= await self._sweep(kind)
+        return PAUSE if more else EVERY
+
+    async def _partitions(self) -> bool:
         try:
             await self._database.transaction(upkeep.make_partitions)
+            dropped = await self._database.transaction(
+                lambda transaction: upkeep.drop_partition(transaction, self._keep)
+            )
         except (StatementRefused, Unavailable) as error:
-            # Somebody may be in the way; there are 30 days for it.
-            self._log.warn("no partitions were made, again in an hour: {why}", why=str(error))
-        forgotten = await self._database.transaction(self._forget)
-        return 1.0 if forgotten else EVERY
+            # Somebody is in the way, a backup perhaps. They are made 30 days ahead.
+            self._log.warn("partitions are left as they are, for an hour: {why}", why=str(error))
+            return False
+        return dropped is not None
 
     async def _forget(self, transaction: Transaction) -> bool:
-        return AT_ONCE in await upkeep.forget(transaction, AT_ONCE)
+        counts = await upkeep.forget(transaction, AT_ONCE)
+        of_defaults = await upkeep.sweep_defaults(transaction, self._keep, AT_ONCE)
+        return AT_ONCE in (*counts, of_defaults)
+
+    async def _sweep(self, kind: upkeep.Kind) -> bool:
+        swept = await self._database.transaction(
+            lambda transaction: upkeep.sweep(
+                transaction, kind, self._keep[kind.keep], self._next.get(kind.name, 0), AT_ONCE
+            )
+        )
+        if swept is None:
+            return False
+        self._next[kind.name] = swept.next
+        return swept.next > 0
