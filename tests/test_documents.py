@@ -11,8 +11,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hotpotato import settings
+from hotpotato import notify, settings
+from hotpotato.api import people, site, wire
 from hotpotato.commands import cli
+from hotpotato.rules.replies import MOST_CONFIRMATIONS
+from hotpotato.senders import http
 from hotpotato.senders.registry import Registry
 
 CHECKOUT = Path(__file__).parents[1]
@@ -63,7 +66,7 @@ def test_documents_link_to_files_that_are_there() -> None:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-@pytest.mark.parametrize("document", ["delivery-contract.md", "security.md"])
+@pytest.mark.parametrize("document", ["delivery-contract.md", "operating.md", "security.md"])
 def test_the_tests_that_a_document_names_are_there(document: str) -> None:
     text = (CHECKOUT / "docs" / document).read_text()
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
@@ -83,6 +86,28 @@ def test_every_row_of_a_table_of_tests_names_one(document: str) -> None:
     assert len(rows) > 20
     for row in rows:
         assert re.search(r"\| `[\w/]+\.py::\w+` \|$", row), row
+
+
+def test_the_bounds_in_the_manual_are_those_of_the_program() -> None:
+    """Each has a test in the table, and the figures that a constant has are the constant's."""
+    text = (CHECKOUT / "docs/operating.md").read_text()
+    rows = re.findall(r"^\| (.*) \|$", text.partition("## Bounds")[2].partition("\n## ")[0], re.M)
+    bounds = {
+        what: (limit, test) for what, limit, _, test in (row.split(" | ") for row in rows[2:])
+    }
+    assert len(bounds) > 20
+    assert all("::" in test for _, test in bounds.values())
+    assert bounds["connections to the API"][0] == f"{wire.MOST_CONNECTIONS} each"
+    assert bounds["a body"][0] == f"{wire.MOST_BODY // 2**20} MiB"
+    assert bounds["all bodies"][0] == f"{wire.MOST_HELD // 2**20} MiB each"
+    assert bounds["the time for a request to come"][0] == f"{wire.IDLE:g} s"
+    assert bounds["the time for an answer"][0] == f"{site.ANSWER_WITHIN:g} s"
+    connections = f"`connections`, {settings.Database().connections}, and one more each"
+    assert bounds["connections to the database"][0] == connections
+    assert bounds["alerts in an answer of the people's API"][0] == f"{people.MOST_ALERTS}"
+    assert bounds["a provider's answer"][0].startswith(f"{http.BODY_LIMIT // 1024} KiB,")
+    assert f"{notify.DEFAULT_SPOOL_LIMIT:,} files" in bounds["a client's spool"][0]
+    assert f"{MOST_CONFIRMATIONS} an hour" in bounds["answers to replies"][0]
 
 
 def example(tmp_path: Path, *, everything: bool) -> settings.Settings:
