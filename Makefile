@@ -2,6 +2,7 @@
 # make test    everything it needs, then the tests; ARGS="-k watchdog" for some of them
 # make lint    what has to be clean: ruff, mypy, the import linter, vermin
 # make bench   how fast it is
+# make soak    half an hour at half of the full rate: does anything grow? ARGS="--seconds 120" for less
 # make chaos   daemons die at every step and at random; ARGS="--seconds 3600 --seed 7" for more of it
 # make lock    take the newest versions of the dependencies into requirements/dev.txt
 # make clean   remove what make has made, but not var/, the data of `make run`
@@ -19,7 +20,7 @@ DEPENDENCIES := $(VENV)/.dependencies
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: run test lint bench chaos lock clean
+.PHONY: run test lint bench soak chaos lock clean
 
 run: $(READY)
 	@$(BIN)/hotpotato demo
@@ -37,6 +38,9 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.storm
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 chaos: $(READY)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/chaos --seconds 600 $(ARGS)

@@ -21,7 +21,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Whom to ask for what, over how many keep-alive connections.
 
     Each request is about the host NAME-0000001 and so on; or all about the first, if not
-    `distinct`.
+    `distinct`. With `recovering`, so many have a problem one after the other, then the same ones
+    recover, then the next have a problem.
     """
 
     port: int
@@ -29,17 +30,20 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     name: str
     distinct: bool
+    recovering: int = 0
     connections: int = 64
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
     """What was answered so far: 2xx, and anything else or nothing. `at` is on the monotonic clock.
 
-    `cpu` is the seconds of CPU that the load generator has taken so far.
+    `unsent` is what found no connection free at a steady rate. `cpu` is the seconds of CPU that the
+    load generator has taken so far.
     """
 
     confirmed: int
     refused: int
+    unsent: int
     at: float
     cpu: float
 
@@ -77,13 +81,21 @@ class Requests:
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self._before, _, self._after = (head.encode() + body).partition(b"#######")
+        # The same length, so that the head need not change.
+        well = body.replace(b'"CRITICAL"', b'"OK"      ').replace(b'"PROBLEM"', b"null     ")
+        self._after_well = (head.encode() + well).partition(b"#######")[2]
 
     def next(self) -> tuple[str, bytes]:
         """The next one's host, and its bytes."""
         if self._target.distinct or not self._number:
             self._number += 1
-        digits = f"{self._number:07}"
-        return self._host(digits), self._before + digits.encode() + self._after
+        number, after = self._number, self._after
+        if each := self._target.recovering:
+            block, place = divmod(self._number - 1, each)
+            number = block // 2 * each + place + 1
+            after = self._after_well if block % 2 else self._after
+        digits = f"{number:07}"
+        return self._host(digits), self._before + digits.encode() + after
 
     def _host(self, digits: str) -> str:
         return f"{self._target.name}-{digits}"
@@ -139,6 +151,7 @@ class Load:
         self._under_way = 0
         self._confirmed = 0
         self._refused = 0
+        self._unsent = 0
 
     async def connect(self) -> None:
         """Open the connections."""
@@ -157,6 +170,7 @@ class Load:
         return Count(
             confirmed=self._confirmed,
             refused=self._refused,
+            unsent=self._unsent,
             at=time.monotonic(),
             cpu=time.process_time(),
         )
@@ -187,6 +201,19 @@ class Load:
         while self._under_way and time.monotonic() < until:
             await self._pause(0.05)
         return Paced(sent=sent, refused=self._refused + self._under_way)
+
+    async def steady(self, rate: float) -> None:
+        """Send `rate` a second, for ever; what finds no connection free is not sent."""
+        self._next = self._idle
+        started = time.monotonic()
+        number = 0
+        while True:
+            number += 1
+            await self._pause(started + number / rate - time.monotonic())
+            if self._free:
+                self._send(self._free.popleft())
+            else:
+                self._unsent += 1
 
     def _send(self, client: Client) -> None:
         self._under_way += 1

@@ -214,8 +214,8 @@ def echo() -> None:
 def load(target: str) -> None:
     """A load generator for a `load.Target`, as JSON.
 
-    Told "flood" or "count" it answers with a `load.Count`, told "pace RATE SECONDS", once it is
-    done, with a `load.Paced`.
+    Told "flood", "steady RATE" or "count" it answers with a `load.Count`, told "pace RATE SECONDS",
+    once it is done, with a `load.Paced`.
     """
     from benchmarks.load import Load, Target
 
@@ -226,6 +226,9 @@ def load(target: str) -> None:
             case ["pace", rate, seconds]:
                 pacing = Deferred.fromCoroutine(made[0].pace(float(rate), float(seconds)))
                 pacing.addCallback(_print_json)
+            case ["steady", rate]:
+                Deferred.fromCoroutine(made[0].steady(float(rate)))
+                _print_json(made[0].count())
             case ["flood"]:
                 made[0].flood()
                 _print_json(made[0].count())

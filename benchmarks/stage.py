@@ -74,6 +74,15 @@ class Program:
             raise Broken(f"{self._name} has ended:\n{self._log_end()}")
         return answer
 
+    def memory(self) -> int:
+        """Bytes of memory that it has, but for what is swapped out."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def files(self) -> int:
+        """How many files and sockets it has open."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+
     def cpu(self) -> float:
         """Seconds of CPU that it has taken so far."""
         stat = Path(f"/proc/{self._process.pid}/stat").read_text()
