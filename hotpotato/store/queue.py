@@ -201,8 +201,8 @@ async def put(transaction: Transaction, placed: Sequence[Placed]) -> None:
         await transaction.execute(
             _REPLACE, [[alert for alert, _ in newer], [contact for _, contact in newer]]
         )
-    hint = _HINT if any(row["released"] for row in rows) else ""
-    await transaction.execute(_PUT + hint, [_json(rows)])
+    released = any(row["released"] for row in rows)
+    await transaction.execute(_PUT + (_HINT if released else ""), [_json(rows)])
 
 
 _PAGES = (MessageKind.PAGE, MessageKind.FLAPPING)

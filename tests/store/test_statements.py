@@ -15,8 +15,15 @@ RUNNERS = {"rows", "execute", "statement"}
 PASSING_ON = ("store/database/", "testing/")
 """The facade runs what it is given, and the tests' own database takes names from the tests."""
 
-KNOWN = {("store/schema.py", "migration.sql")}
-"""The files of the migrations."""
+KNOWN = {
+    ("store/schema.py", "migration.sql"),
+    ("store/upkeep.py", "kind.sql"),
+    (
+        "store/upkeep.py",
+        "_SWEEP_DEFAULT.replace('{table}', f'{parent}_default').replace('{at}', at)",
+    ),
+}
+"""The files of the migrations, and what upkeep has in tables of constants in its own module."""
 
 
 class Module:
