@@ -1,4 +1,7 @@
-"""Upkeep: partitions made ahead, and what may be forgotten, forgotten, in small pieces."""
+"""Upkeep: partitions made ahead, and what may be forgotten, forgotten, in small pieces.
+
+What was queued and no sender takes is given up here, since no lane looks at it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 
 from twisted.logger import Logger
 
-from hotpotato.store import upkeep
+from hotpotato.store import messages, upkeep
 from hotpotato.store.database import Database, StatementRefused, Transaction, Unavailable
 
 EVERY = 3600.0
@@ -53,9 +56,10 @@ class Upkeep:
         return dropped is not None
 
     async def _forget(self, transaction: Transaction) -> bool:
+        given_up = await messages.expire(transaction, AT_ONCE)
         counts = await upkeep.forget(transaction, AT_ONCE)
         of_defaults = await upkeep.sweep_defaults(transaction, self._keep, AT_ONCE)
-        return AT_ONCE in (*counts, of_defaults)
+        return AT_ONCE in (given_up, *counts, of_defaults)
 
     async def _sweep(self, kind: upkeep.Kind) -> bool:
         swept = await self._database.transaction(

@@ -403,6 +403,34 @@ async def stand(transaction: Transaction, standings: Sequence[Standing]) -> None
         await transaction.rows("SELECT pg_notify('hotpotato', 'dispatch')")
 
 
+async def expire(transaction: Transaction, most: int) -> int:
+    """Give up what has been over for an hour and no sender took; returns how many, at most `most`.
+
+    That is what was queued for a method that no configured sender serves any more.
+    """
+    rows = await transaction.rows(
+        """
+        SELECT id, method FROM message
+         WHERE due_at <= hotpotato_now() AND lease IS NULL
+           AND expires_at <= hotpotato_now() - interval '1 hour'
+         ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+        """,
+        [most],
+    )
+    given_up = [
+        Standing(
+            id=message_id,
+            status=MessageStatus.FAILED,
+            due_in=None,
+            keep_lease=False,
+            sentence=f"given up after 24 hours: no sender serves {method}",
+        )
+        for message_id, method in rows
+    ]
+    await stand(transaction, given_up)
+    return len(given_up)
+
+
 async def tell_others(transaction: Transaction, failed: Sequence[int]) -> None:
     """Make the escalation look at what these messages were about: they will not arrive."""
     await transaction.execute(_ALERTS_OF_FAILED, {"failed": list(failed)})

@@ -213,3 +213,17 @@ async def test_an_alert_that_cannot_be_decided_about_keeps_no_other_waiting(
     assert len(failures) == 2
     for event in failures:
         logged.remove(event)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_no_sender_serves_any_more_is_given_up_and_that_pages_the_others(
+    world: World,
+) -> None:
+    """The sender for Anna's first contact was taken out of the configuration."""
+    world.sql("UPDATE contact SET method = 'pigeon', address = 'loft 3' WHERE address = %s", ANNA)
+    await world.notify()
+    await world.settle()
+    await world.advance(28 * 3600, step=4 * 3600)
+    assert "given up after 24 hours: no sender serves pigeon" in world.story()
+    assert ("page", "Anna", "failed") in world.messages()
+    assert any(text.startswith("CRITICAL") for text in world.texts(BOB))
