@@ -186,17 +186,25 @@ def _table(found: Sequence[servers.Server]) -> Shown:
             each.tenant,
             f"{each.missed} × {each.heartbeat_interval:g} s",
             moment(each.last_heartbeat_at, each.timezone) or "never",
+            moment(each.key_used_at, each.timezone) or "never",
             _state(each),
         )
         for each in found
     ]
-    return table(["SERVER", "TENANT", "HEARTBEATS", "LAST HEARTBEAT", ""], rows)
+    return table(["SERVER", "TENANT", "HEARTBEATS", "LAST HEARTBEAT", "KEY USED", ""], rows)
 
 
 def _state(known: servers.Server) -> str | Text:
     if known.disabled_at is not None:
         return styled("disabled")
-    return "" if known.silent_since is None else styled("silent")
+    if known.silent_since is not None:
+        return styled("silent")
+    if known.old_key_until is None:
+        return ""
+    until, used = (
+        moment(at, known.timezone) or "never" for at in (known.old_key_until, known.old_key_used_at)
+    )
+    return f"old key until {until}, used last: {used}"
 
 
 def _document(known: servers.Server) -> dict[str, object]:
@@ -212,4 +220,6 @@ def _document(known: servers.Server) -> dict[str, object]:
         "silent_since": known.silent_since,
         "disabled_at": known.disabled_at,
         "old_key_until": known.old_key_until,
+        "key_last_used_at": known.key_used_at,
+        "old_key_last_used_at": known.old_key_used_at,
     }

@@ -56,22 +56,27 @@ SELECT id FROM server
  ORDER BY id FOR NO KEY UPDATE;
 
 WITH input AS MATERIALIZED (
-    SELECT given.ord, server.id AS server_id, server.tenant_id
+    SELECT given.ord, server.id AS server_id, server.tenant_id,
+           server.key_digest = decode(given.hex, 'hex') AS current
       FROM unnest(%(keys)s::text[]) WITH ORDINALITY AS given(hex, ord)
       JOIN server ON server.disabled_at IS NULL
            AND (server.key_digest = decode(given.hex, 'hex')
                 OR server.old_key_digest = decode(given.hex, 'hex')
                    AND server.old_key_until > hotpotato_now())
 ), numbered AS MATERIALIZED (
-    SELECT nextval('heartbeat_id') AS id, input.* FROM input
+    SELECT nextval('heartbeat_id') AS id, ord, server_id, tenant_id FROM input
 ), kept AS (
     INSERT INTO heartbeat (id, tenant_id, server_id, received_at)
     SELECT id, tenant_id, server_id, hotpotato_now() FROM numbered
 ), heard AS (
     UPDATE server
        SET last_heartbeat_at = hotpotato_now(),
-           silent_after = hotpotato_now() + heartbeat_interval * missed
-     WHERE id IN (SELECT server_id FROM input)
+           silent_after = hotpotato_now() + heartbeat_interval * missed,
+           key_used_at = CASE WHEN shown.current THEN hotpotato_now() ELSE key_used_at END,
+           old_key_used_at = CASE WHEN shown.old THEN hotpotato_now() ELSE old_key_used_at END
+      FROM (SELECT server_id, bool_or(current) AS current, bool_or(NOT current) AS old
+              FROM input GROUP BY server_id) AS shown
+     WHERE server.id = shown.server_id
     RETURNING silent_since
 ), hint AS MATERIALIZED (
     -- The watchdog tells at once that a silent server is heard again.

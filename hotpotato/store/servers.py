@@ -14,7 +14,8 @@ from hotpotato.store.database import Database, Transaction
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A monitoring server, as lists and tables show it.
 
-    `timezone` is its own or the tenant's, `own_timezone` its own.
+    `timezone` is its own or the tenant's, `own_timezone` its own. When its keys were used last is
+    right to the minute.
     """
 
     id: int
@@ -30,6 +31,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     disabled_at: datetime | None
     old_key_until: datetime | None
     own_timezone: str | None
+    key_used_at: datetime | None
+    old_key_used_at: datetime | None
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,19 +49,36 @@ SELECT server.id, server.tenant_id, tenant.name, server.name,
        coalesce(server.timezone, tenant.timezone),
        extract(epoch FROM server.heartbeat_interval)::float, server.missed,
        server.last_heartbeat_at, server.silent_after, server.silent_since, server.disabled_at,
-       server.old_key_until, server.timezone
+       server.old_key_until, server.timezone, server.key_used_at, server.old_key_used_at
   FROM server JOIN tenant ON tenant.id = server.tenant_id
 """
 
 # The current key, or the one before it while it lives. Two look-ups by index instead of an OR.
+# That it was used is noted no more than once a minute; heartbeats note it, too.
 _BY_KEY = """
-SELECT server.id, server.tenant_id, server.name, coalesce(server.timezone, tenant.timezone)
-  FROM (SELECT * FROM server WHERE key_digest = %(digest)s
-         UNION ALL
-        SELECT * FROM server WHERE old_key_digest = %(digest)s
-                               AND old_key_until > hotpotato_now()) AS server
-  JOIN tenant ON tenant.id = server.tenant_id
- WHERE server.disabled_at IS NULL
+WITH known AS MATERIALIZED (
+    SELECT server.id, server.tenant_id, server.name,
+           coalesce(server.timezone, tenant.timezone) AS timezone, server.old
+      FROM (SELECT *, false AS old FROM server WHERE key_digest = %(digest)s
+             UNION ALL
+            SELECT *, true FROM server WHERE old_key_digest = %(digest)s
+                                         AND old_key_until > hotpotato_now()) AS server
+      JOIN tenant ON tenant.id = server.tenant_id
+     WHERE server.disabled_at IS NULL
+), free AS (
+    -- Whoever holds the row keeps no page waiting.
+    SELECT server.id FROM server JOIN known ON known.id = server.id
+     WHERE coalesce(CASE WHEN old THEN old_key_used_at ELSE key_used_at END, '-infinity')
+           <= hotpotato_now() - interval '1 minute'
+       FOR NO KEY UPDATE OF server SKIP LOCKED
+), used AS (
+    UPDATE server
+       SET key_used_at = CASE WHEN old THEN key_used_at ELSE hotpotato_now() END,
+           old_key_used_at = CASE WHEN old THEN hotpotato_now() ELSE old_key_used_at END
+      FROM known
+     WHERE server.id = known.id AND server.id IN (SELECT id FROM free)
+)
+SELECT id, tenant_id, name, timezone FROM known
 """
 
 
@@ -216,7 +236,8 @@ async def rotate_key(
            SET old_key_digest = CASE WHEN NOT %(revoke)s THEN key_digest END,
                old_key_until = CASE WHEN NOT %(revoke)s
                                     THEN hotpotato_now() + interval '7 days' END,
-               key_digest = %(digest)s
+               old_key_used_at = CASE WHEN NOT %(revoke)s THEN key_used_at END,
+               key_digest = %(digest)s, key_used_at = NULL
          WHERE id = %(id)s
         """,
         {"id": server_id, "digest": digest, "revoke": revoke_old},

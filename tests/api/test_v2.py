@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg2
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
@@ -152,6 +153,48 @@ async def test_an_old_key_lives_seven_days_more(world: World) -> None:
     await world.advance(1)
     assert not await lives(world, old)
     assert await lives(world, new)
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_known_when_each_of_two_keys_was_used_last(world: World) -> None:
+    """By whatever it was used; right to the minute, and written no more often for look-ups."""
+    old = world.key
+
+    def used() -> tuple[Any, ...]:
+        return world.sql("SELECT key_used_at, old_key_used_at FROM server")[0]
+
+    assert used() == (None, None)
+    await taken(world)
+    assert used() == (START, None)
+    new = await rotate(world, "icinga1")
+    assert used() == (None, START)
+    world.sql("UPDATE test_clock SET now = now + interval '59 seconds'")
+    await get(world, f"{GET}/1", old)
+    assert used() == (None, START)
+    world.sql("UPDATE test_clock SET now = now + interval '1 second'")
+    await get(world, f"{GET}/1", old)
+    assert used() == (None, START + timedelta(minutes=1))
+    await world.heartbeat(new)
+    assert used() == (START + timedelta(minutes=1), START + timedelta(minutes=1))
+    world.sql("UPDATE test_clock SET now = now + interval '1 second'")
+    await world.heartbeat(old)
+    assert used() == (START + timedelta(minutes=1), START + timedelta(seconds=61))
+    await get(world, f"{GET}/1", "f" * 64)
+    assert used() == (START + timedelta(minutes=1), START + timedelta(seconds=61))
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_holds_a_servers_row_keeps_no_page_waiting(world: World) -> None:
+    """That the key was used is noted by the next."""
+    other = psycopg2.connect(world.database_url)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT FROM server FOR NO KEY UPDATE")
+        await taken(world)
+        await get(world, f"{GET}/1")
+    other.close()
+    assert world.sql("SELECT key_used_at FROM server") == [(None,)]
+    await get(world, f"{GET}/1")
+    assert world.sql("SELECT key_used_at FROM server") == [(START,)]
 
 
 @pytest_twisted.ensureDeferred

@@ -164,7 +164,7 @@ def test_a_server_is_changed(acme: Command) -> None:
         "timezone": "Asia/Tokyo",
     }
     shown = acme("server", "list").out.splitlines()[1]
-    assert shown == "icinga2  acme    4 × 30 s    never"
+    assert shown == "icinga2  acme    4 × 30 s    never           never"
     assert acme.json("server", "disable", "icinga2")["disabled_at"] is not None
     assert acme("server", "list").out.splitlines()[1].endswith("disabled")
     assert acme.json("server", "enable", "icinga2")["disabled_at"] is None
@@ -179,6 +179,7 @@ def test_a_key_is_rotated_and_the_old_one_lives_on_or_ends(acme: Command) -> Non
     assert second["api_key"] != first
     ((week,),) = acme.rows("SELECT old_key_until > now() + interval '6 days' FROM server")
     assert week
+    assert "used last: never" in " ".join(acme("server", "list").out.split())
     shown = acme("server", "rotate-key", "icinga", "--revoke-old").out
     assert "The old one is refused from now on" in shown
     assert re.search(r"^    [0-9a-f]{64}$", shown, re.MULTILINE)
