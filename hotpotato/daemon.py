@@ -19,7 +19,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from hotpotato.api import callbacks
 from hotpotato.api.calendars import Calendars
 from hotpotato.api.intake import Intake
-from hotpotato.api.operations import Operations
+from hotpotato.api.operations import Duty, Operations, stalled
 from hotpotato.api.people import People
 from hotpotato.api.site import Application
 from hotpotato.api.v1 import V1
@@ -40,6 +40,7 @@ from hotpotato.duties.watchdog import Watchdog
 from hotpotato.inbox import Inbox
 from hotpotato.interfaces import SenderContext
 from hotpotato.patience import within
+from hotpotato.rules.wellness import Facts
 from hotpotato.senders.registry import ConfiguredSender, Registry
 from hotpotato.settings import Settings
 from hotpotato.store import schema
@@ -59,6 +60,7 @@ STEP_WITHIN = 2.2
 STOP_WITHIN = 8.5
 """Seconds that a whole stop may take; it is to be over within 10 whatever hangs."""
 
+_AWAY = "the database is away"
 _LEAST_STEP = 0.1
 _KEPT_ALIVE = 15.0
 
@@ -76,7 +78,7 @@ class Daemon:
         self._reactor = reactor
         self._clock = clock
         self._log = Logger()
-        self._telemetry = Telemetry()
+        self.telemetry = Telemetry()
         self._connections = _connections(reactor)
         self.database = Database(
             url,
@@ -86,7 +88,7 @@ class Daemon:
         )
         self.senders = registry.build(settings, self._context)
         self.lanes = [
-            Dispatch(self.database, clock, lane, self._telemetry.attempted)
+            Dispatch(self.database, clock, lane, self.telemetry.attempted)
             for lane in lanes(self.senders)
         ]
         self._trouble: str | None = "the database was not reached yet"
@@ -108,8 +110,8 @@ class Daemon:
         self.hand_over = Loop("hand-over", clock, HandOver(database, limits).turn)
         self.replies = Loop("replies", clock, Replies(database).turn)
         self.cover = Loop("cover", clock, Cover(database).turn)
-        health = Health(database, routes(self.senders), self._telemetry.judged)
-        self.health = Loop("health", clock, health.turn)
+        self._health = Health(database, routes(self.senders), self.telemetry.judged)
+        self.health = Loop("health", clock, self._health.turn)
         self.upkeep = Loop("upkeep", clock, Upkeep(database).turn, longest_sleep=upkeep.EVERY)
         self.watchdog = Watchdog(database, clock, settings.watchdog.interval)
         self.dispatch = [
@@ -129,11 +131,12 @@ class Daemon:
             self.cover,
             self.upkeep,
         ]
+        # Upkeep takes a turn an hour, and nobody's page waits for it.
+        self._watched: list[Duty] = [loop for loop in self.loops if loop is not self.upkeep]
+        self._watched.append(self.watchdog)
 
     def _build_api(self) -> None:
         self.intake = Intake(self.database, self._reactor)
-        # Upkeep takes a turn an hour, and nobody's page waits for it.
-        watched = [loop for loop in self.loops if loop is not self.upkeep]
         self.application = Application(
             self._reactor,
             [
@@ -147,9 +150,9 @@ class Daemon:
                     if hasattr(sender.sender, "routes")
                 ),
             ],
-            Operations(self.database, [*watched, self.watchdog], self._telemetry).endpoints(),
+            Operations(self.database, self._watched, self.telemetry, self.facts).endpoints(),
             trouble=lambda: self._trouble,
-            report=self._telemetry.answered,
+            report=self.telemetry.answered,
         )
 
     # --- life
@@ -158,6 +161,29 @@ class Daemon:
     def ready(self) -> bool:
         """Whether the database is there, its schema fits, and the duties have begun."""
         return self._trouble is None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the end has begun."""
+        return self._stop_by is not None
+
+    def facts(self) -> Facts:
+        """What it knows of itself now, without asking the database."""
+        away = not self.database.available and not self.stopping
+        return Facts(
+            trouble=_AWAY if away else self._trouble,
+            stalled=stalled(self._watched) if self._trouble is None else (),
+            senders=[sender.name for sender in self.senders],
+            sick=self._health.sick,
+        )
+
+    def hung(self, allowed: float) -> tuple[str, ...]:
+        """The loops in which one turn lasts for more than `allowed` seconds.
+
+        Whatever a turn waits for, a database that is away too, has a limit of its own.
+        """
+        duties: list[Duty] = [*self.loops, self.watchdog]
+        return tuple(duty.name for duty in duties if duty.hung(allowed))
 
     async def bind(self, endpoints: Sequence[IStreamServerEndpoint]) -> None:
         """Open the ports, and let connections wait in the kernel until `start`."""
@@ -282,7 +308,7 @@ class Daemon:
             clock=self._clock,
             log=Logger(namespace=f"hotpotato.senders.{name}"),
             inbox=Inbox(
-                self.database, name, self._telemetry.came_back, lambda: routes(self.senders)
+                self.database, name, self.telemetry.came_back, lambda: routes(self.senders)
             ),
         )
 
@@ -334,7 +360,7 @@ def _for_clients(misfit: Exception) -> str:
     if isinstance(misfit, schema.SchemaMismatch):
         return str(misfit)
     if isinstance(misfit, Unavailable):
-        return "the database is away; repeat it with the same Idempotency-Key"
+        return f"{_AWAY}; repeat it with the same Idempotency-Key"
     return "the schema can't be looked at; the log says why"
 
 

@@ -51,6 +51,10 @@ class Telemetry:
             "hotpotato_loop_stalled", "1 if a loop has not finished a turn lately", ["loop"],
             registry=self.registry,
         )  # fmt: skip
+        self._late = Histogram(
+            "hotpotato_late_seconds", "How late the process called itself back, each second",
+            registry=self.registry, buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+        )  # fmt: skip
         # Kept, since prometheus-client looks each up under a lock, and this is every request's way.
         self._of_answers = functools.cache(
             lambda method, path, status: (
@@ -88,6 +92,10 @@ class Telemetry:
         """Show how the connection pool stands."""
         for state, value in (("open", open_), ("busy", busy), ("waiting", waiting)):
             self._connections.labels(state).set(value)
+
+    def late(self, seconds: float) -> None:
+        """Count a look of the process after itself, and how late it was."""
+        self._late.observe(seconds)
 
     def stalled(self, loop: str, stalled: bool) -> None:
         """Show whether a loop stands still."""

@@ -35,18 +35,24 @@ class Health:
         self._names = sorted({name for names in routes.values() for name in names})
         self._report = report
         self._log = Logger()
+        self.sick: dict[str, str] = {}
+        """The senders that were sick at the last look, with why."""
 
     async def turn(self) -> float | None:
         """Judge every configured sender. Returns the seconds until the next look."""
-        for name, verdict in await self._database.transaction(self._work):
+        changed, sick = await self._database.transaction(self._work)
+        self.sick = sick
+        for name, verdict in changed:
             if verdict is None:
                 self._log.info("sender {sender} is well again", sender=name)
             else:
                 self._log.error("sender {sender} is sick: {why}", sender=name, why=verdict)
         return LOOK_EVERY
 
-    async def _work(self, transaction: Transaction) -> list[tuple[str, str | None]]:
-        """What changed: each sender with its sickness, None for none any more."""
+    async def _work(
+        self, transaction: Transaction
+    ) -> tuple[list[tuple[str, str | None]], dict[str, str]]:
+        """What changed, each sender with its sickness, None for none any more; and who is sick."""
         await senders.lock(transaction, self._names)
         attempts = await senders.recent(transaction, self._names, LOOK_BACK)
         gets_receipts = await senders.with_receipts(transaction, self._names)
@@ -58,13 +64,15 @@ class Health:
                 since = [_recent(one) for one in theirs if one.after]
                 if health.recovered(since, health.is_silence(sick[name])):
                     await senders.call_well(transaction, name)
+                    del sick[name]
                     changed.append((name, None))
             elif why := health.sickness([_recent(one) for one in theirs], name in gets_receipts):
                 elsewhere = [m for m, names in self._routes.items() if len(names) > 1]
                 await senders.call_sick(transaction, name, why, health.PROBE_EVERY, elsewhere)
+                sick[name] = why
                 changed.append((name, why))
             self._report(name, name in sick)
-        return changed
+        return changed, {name: why for name, why in sick.items() if name in self._names}
 
 
 def _recent(one: Attempted) -> health.Recent:
