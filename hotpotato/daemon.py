@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
@@ -25,7 +27,9 @@ from hotpotato.api.site import Application
 from hotpotato.api.v1 import V1
 from hotpotato.api.v2 import V2
 from hotpotato.duties import upkeep
+from hotpotato.duties.aside import Aside
 from hotpotato.duties.cover import Cover
+from hotpotato.duties.deadman import DeadMan
 from hotpotato.duties.dispatch import Dispatch, Lane
 from hotpotato.duties.escalation import Escalation
 from hotpotato.duties.handover import HandOver
@@ -40,8 +44,11 @@ from hotpotato.duties.watchdog import Watchdog
 from hotpotato.inbox import Inbox
 from hotpotato.interfaces import SenderContext
 from hotpotato.patience import within
+from hotpotato.rules import wellness
 from hotpotato.rules.wellness import Facts
+from hotpotato.senders.http import Answer, exchange
 from hotpotato.senders.registry import ConfiguredSender, Registry
+from hotpotato.settings import DeadMan as DeadManSettings
 from hotpotato.settings import Settings
 from hotpotato.store import schema
 from hotpotato.store.database import Database, DatabaseError, Unavailable
@@ -134,6 +141,18 @@ class Daemon:
         # Upkeep takes a turn an hour, and nobody's page waits for it.
         self._watched: list[Duty] = [loop for loop in self.loops if loop is not self.upkeep]
         self._watched.append(self.watchdog)
+        self._build_deadman(settings.deadman)
+
+    def _build_deadman(self, settings: DeadManSettings) -> None:
+        self._asides: list[Aside] = []
+        if settings.url is None:
+            return
+        ping = functools.partial(_ping, self._context("deadman"), settings.url, settings)
+        deadman = DeadMan(settings.interval, self._unwell, ping, self.telemetry.pinged)
+        self._asides.append(deadman.pinging)
+        self.loops.append(
+            Loop("deadman", self._clock, deadman.turn, longest_sleep=settings.interval)
+        )
 
     def _build_api(self) -> None:
         self.intake = Intake(self.database, self._reactor)
@@ -176,6 +195,16 @@ class Daemon:
             senders=[sender.name for sender in self.senders],
             sick=self._health.sick,
         )
+
+    async def _unwell(self) -> tuple[str, ...]:
+        """Why nobody outside may be told that all is well, with a look at the database."""
+        trouble: str | None = None
+        try:
+            await schema.check(self.database)
+        except (schema.SchemaMismatch, DatabaseError) as error:
+            trouble = str(error) if isinstance(error, schema.SchemaMismatch) else _AWAY
+        facts = self.facts()
+        return wellness.unwell(msgspec.structs.replace(facts, trouble=trouble or facts.trouble))
 
     def hung(self, allowed: float) -> tuple[str, ...]:
         """The loops in which one turn lasts for more than `allowed` seconds.
@@ -282,7 +311,13 @@ class Daemon:
                 wake()
 
     async def _stop_duties(self) -> None:
-        await _all([self.watchdog.stop(), *(loop.stop() for loop in self.loops)])
+        await _all(
+            [
+                self.watchdog.stop(),
+                *(loop.stop() for loop in self.loops),
+                *(aside.stop() for aside in self._asides),
+            ]
+        )
 
     async def _stop_lanes(self) -> None:
         await _all([lane.stop() for lane in self.lanes])
@@ -311,6 +346,14 @@ class Daemon:
                 self.database, name, self.telemetry.came_back, lambda: routes(self.senders)
             ),
         )
+
+
+async def _ping(context: SenderContext, url: str, settings: DeadManSettings) -> str | None:
+    """Tell somebody outside that all is well. Returns what went wrong, None for nothing."""
+    answer = await exchange(context, settings.method, url, deadline=settings.within, headers={})
+    if not isinstance(answer, Answer):
+        return answer.why
+    return None if 200 <= answer.status < 300 else f"answered {answer.status}"
 
 
 def routes(senders: Sequence[ConfiguredSender]) -> dict[str, tuple[str, ...]]:

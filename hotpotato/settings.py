@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -47,6 +47,19 @@ class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval: float = 5.0
 
 
+class DeadMan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to tell again and again that all is well.
+
+    `url`: what to ask for, None for nobody; `method`: how. `interval`: seconds between pings,
+    `within`: seconds that one may take.
+    """
+
+    url: str | None = None
+    method: Literal["GET", "POST", "HEAD"] = "GET"
+    interval: float = 60.0
+    within: float = 10.0
+
+
 class SenderSection(msgspec.Struct, frozen=True):
     """One `[senders.NAME]`: Hot Potato's own keys, and the plugin's as they stand.
 
@@ -69,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True):
     api: Api
     database: Database
     watchdog: Watchdog
+    deadman: DeadMan
     senders: tuple[SenderSection, ...]
 
 
@@ -89,7 +103,7 @@ def load(path: Path) -> Settings:
 
 def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
     """Check what `tomllib` read from `path`."""
-    known = {"api", "database", "watchdog", "senders"}
+    known = {"api", "database", "watchdog", "deadman", "senders"}
     for key in raw:
         if key not in known:
             raise SettingsError(f"{path}: {key}: unknown section, expected {_listed(known)}")
@@ -109,6 +123,7 @@ def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
         api=api,
         database=database,
         watchdog=watchdog,
+        deadman=_deadman(path, raw.get("deadman", {})),
         senders=_senders(path, raw.get("senders", {})),
     )
 
@@ -141,6 +156,17 @@ def at_least(path: Path, key: str, value: float, least: float) -> None:
     """Raise SettingsError for a number below what makes sense, for infinity and for NaN."""
     if not least <= value < math.inf:
         raise SettingsError(f"{path}: {key}: expected at least {least}, not {value}")
+
+
+def _deadman(path: Path, raw: object) -> DeadMan:
+    deadman = section(path, "deadman", raw, DeadMan)
+    if deadman.url is None and raw:
+        raise SettingsError(f"{path}: deadman.url: missing, expected the URL to ask for")
+    if deadman.url is not None and not deadman.url.startswith(("http://", "https://")):
+        raise SettingsError(f"{path}: deadman.url: expected http://… or https://…")
+    at_least(path, "deadman.interval", deadman.interval, 1)
+    at_least(path, "deadman.within", deadman.within, 0.1)
+    return deadman
 
 
 def _senders(path: Path, raw: object) -> tuple[SenderSection, ...]:

@@ -55,6 +55,10 @@ class Telemetry:
             "hotpotato_late_seconds", "How late the process called itself back, each second",
             registry=self.registry, buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
         )  # fmt: skip
+        self._deadman = Counter(
+            "hotpotato_deadman_pings", "Dead-man pings: sent, failed, or withheld",
+            ["outcome"], registry=self.registry,
+        )  # fmt: skip
         # Kept, since prometheus-client looks each up under a lock, and this is every request's way.
         self._of_answers = functools.cache(
             lambda method, path, status: (
@@ -96,6 +100,10 @@ class Telemetry:
     def late(self, seconds: float) -> None:
         """Count a look of the process after itself, and how late it was."""
         self._late.observe(seconds)
+
+    def pinged(self, outcome: str) -> None:
+        """Count a dead-man ping that was "sent", that "failed", or that was "withheld"."""
+        self._deadman.labels(outcome).inc()
 
     def stalled(self, loop: str, stalled: bool) -> None:
         """Show whether a loop stands still."""

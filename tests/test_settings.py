@@ -100,7 +100,21 @@ def test_senders_keep_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ({"datbase": {}}, "datbase: unknown section, expected one of api, database, senders"),
+        ({"datbase": {}}, "datbase: unknown section, expected one of api, database, deadman,"),
+        ({"deadman": {"interval": 5}}, "deadman.url: missing, expected the URL to ask for"),
+        ({"deadman": {"url": "ping.example"}}, "deadman.url: expected http://… or https://…"),
+        (
+            {"deadman": {"url": "https://ping.example", "interval": 0.5}},
+            "deadman.interval: expected at least 1, not 0.5",
+        ),
+        (
+            {"deadman": {"url": "https://ping.example", "within": 0}},
+            "deadman.within: expected at least 0.1, not 0",
+        ),
+        (
+            {"deadman": {"url": "https://ping.example", "method": "PUT"}},
+            "deadman.method: invalid enum value 'PUT'",
+        ),
         ({"database": {"ulr": "x"}}, "database.ulr: unknown key, expected one of connections,"),
         ({"api": {"port": 80}}, "api.port: unknown key, expected one of listen"),
         ({"watchdog": {"every": 1}}, "watchdog.every: unknown key, expected one of interval"),
