@@ -35,6 +35,7 @@ from hotpotato.duties.escalation import Escalation
 from hotpotato.duties.handover import HandOver
 from hotpotato.duties.health import Health
 from hotpotato.duties.loop import Loop
+from hotpotato.duties.mute import Mute
 from hotpotato.duties.pacing import Pacing
 from hotpotato.duties.queueing import Limits
 from hotpotato.duties.replies import Replies
@@ -119,6 +120,8 @@ class Daemon:
         self.cover = Loop("cover", clock, Cover(database).turn)
         self._health = Health(database, routes(self.senders), self.telemetry.judged)
         self.health = Loop("health", clock, self._health.turn)
+        self._mute = Mute(database, routes(self.senders), settings.watchdog.undelivered)
+        self.mute = Loop("mute", clock, self._mute.turn)
         self.upkeep = Loop("upkeep", clock, Upkeep(database).turn, longest_sleep=upkeep.EVERY)
         self.watchdog = Watchdog(database, clock, settings.watchdog.interval)
         self.dispatch = [
@@ -134,6 +137,7 @@ class Daemon:
             self.replies,
             *self.dispatch,
             self.health,
+            self.mute,
             self.rota,
             self.cover,
             self.upkeep,
@@ -194,6 +198,7 @@ class Daemon:
             stalled=stalled(self._watched) if self._trouble is None else (),
             senders=[sender.name for sender in self.senders],
             sick=self._health.sick,
+            undelivered=self._mute.undelivered,
         )
 
     async def _unwell(self) -> tuple[str, ...]:

@@ -42,9 +42,14 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`interval`: seconds between looks at the heartbeats."""
+    """`interval`: seconds between looks at the heartbeats.
+
+    `undelivered`: seconds in which no provider takes anything, though something is due, until
+    everybody is told.
+    """
 
     interval: float = 5.0
+    undelivered: float = 300.0
 
 
 class DeadMan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +120,7 @@ def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
     at_least(path, "database.connections", database.connections, 2)
     watchdog = section(path, "watchdog", raw.get("watchdog", {}), Watchdog)
     at_least(path, "watchdog.interval", watchdog.interval, 0.1)
+    at_least(path, "watchdog.undelivered", watchdog.undelivered, 60)
     api = section(path, "api", raw.get("api", {}), Api)
     if not api.listen:
         raise SettingsError(f"{path}: api.listen: expected at least one endpoint")

@@ -118,6 +118,7 @@ def test_senders_keep_the_order_of_the_file() -> None:
         ({"database": {"ulr": "x"}}, "database.ulr: unknown key, expected one of connections,"),
         ({"api": {"port": 80}}, "api.port: unknown key, expected one of listen"),
         ({"watchdog": {"every": 1}}, "watchdog.every: unknown key, expected one of interval"),
+        ({"watchdog": {"undelivered": 5}}, "watchdog.undelivered: expected at least 60, not 5"),
         ({"api": []}, "api: expected a section, [api]"),
         ({"database": "postgresql://h/d"}, "database: expected a section, [database]"),
         ({"senders": ["modica"]}, "senders: expected sections, [senders.NAME]"),
