@@ -28,6 +28,7 @@ from hotpotato.api.v1 import V1
 from hotpotato.api.v2 import V2
 from hotpotato.duties import upkeep
 from hotpotato.duties.aside import Aside
+from hotpotato.duties.canary import LONGEST_SLEEP, Canary
 from hotpotato.duties.cover import Cover
 from hotpotato.duties.deadman import DeadMan
 from hotpotato.duties.dispatch import Dispatch, Lane
@@ -118,7 +119,8 @@ class Daemon:
         self.hand_over = Loop("hand-over", clock, HandOver(database, limits).turn)
         self.replies = Loop("replies", clock, Replies(database).turn)
         self.cover = Loop("cover", clock, Cover(database).turn)
-        self._health = Health(database, routes(self.senders), self.telemetry.judged)
+        with_canary = [sender.name for sender in self.senders if sender.canary is not None]
+        self._health = Health(database, routes(self.senders), self.telemetry.judged, with_canary)
         self.health = Loop("health", clock, self._health.turn)
         self._mute = Mute(database, routes(self.senders), settings.watchdog.undelivered)
         self.mute = Loop("mute", clock, self._mute.turn)
@@ -145,10 +147,30 @@ class Daemon:
         # Upkeep takes a turn an hour, and nobody's page waits for it.
         self._watched: list[Duty] = [loop for loop in self.loops if loop is not self.upkeep]
         self._watched.append(self.watchdog)
+        self._build_canaries()
         self._build_deadman(settings.deadman)
 
+    def _build_canaries(self) -> None:
+        self.canaries = [
+            Canary(
+                self.database,
+                self._clock,
+                sender.name,
+                sender.sender,
+                sender.deadline,
+                sender.canary,
+                self.telemetry.flown,
+            )
+            for sender in self.senders
+            if sender.canary is not None
+        ]
+        self._asides: list[Aside] = [canary.sending for canary in self.canaries]
+        self.loops += [
+            Loop(canary.sending.name, self._clock, canary.turn, longest_sleep=LONGEST_SLEEP)
+            for canary in self.canaries
+        ]
+
     def _build_deadman(self, settings: DeadManSettings) -> None:
-        self._asides: list[Aside] = []
         if settings.url is None:
             return
         ping = functools.partial(_ping, self._context("deadman"), settings.url, settings)

@@ -65,6 +65,19 @@ class DeadMan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     within: float = 10.0
 
 
+class Canary(msgspec.Struct, frozen=True):
+    """A message through one sender to a number that answers, `to`, each `interval` seconds.
+
+    It has to come back `within` so many: by a reply from there with `answer` in it, or without one
+    by its receipt.
+    """
+
+    to: str
+    interval: float
+    within: float
+    answer: str | None
+
+
 class SenderSection(msgspec.Struct, frozen=True):
     """One `[senders.NAME]`: Hot Potato's own keys, and the plugin's as they stand.
 
@@ -78,6 +91,7 @@ class SenderSection(msgspec.Struct, frozen=True):
     concurrency: int = 10
     deadline: float = 20.0
     segments: int = 2
+    canary: Canary | None = None
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -186,6 +200,10 @@ class _Own(msgspec.Struct, frozen=True):
     concurrency: int = 10
     deadline: float = 20.0
     segments: int = 2
+    canary_to: str | None = None
+    canary_interval: float = 3600.0
+    canary_within: float = 60.0
+    canary_answer: str | None = None
 
 
 def _sender(path: Path, name: str, raw: object) -> SenderSection:
@@ -209,6 +227,25 @@ def _sender(path: Path, name: str, raw: object) -> SenderSection:
         concurrency=ours.concurrency,
         deadline=ours.deadline,
         segments=ours.segments,
+        canary=_canary(path, where, ours),
+    )
+
+
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+
+
+def _canary(path: Path, where: str, ours: _Own) -> Canary | None:
+    at_least(path, f"{where}.canary_within", ours.canary_within, 5)
+    at_least(path, f"{where}.canary_interval", ours.canary_interval, ours.canary_within)
+    if ours.canary_to is None:
+        return None
+    if not _NUMBER.fullmatch(ours.canary_to):
+        raise SettingsError(f"{path}: {where}.canary_to: expected a number like +64211234567")
+    return Canary(
+        to=ours.canary_to,
+        interval=ours.canary_interval,
+        within=ours.canary_within,
+        answer=ours.canary_answer or None,
     )
 
 

@@ -59,6 +59,14 @@ class Telemetry:
             "hotpotato_deadman_pings", "Dead-man pings: sent, failed, or withheld",
             ["outcome"], registry=self.registry,
         )  # fmt: skip
+        self._canaries = Counter(
+            "hotpotato_canaries", "Canaries that came back or were lost", ["sender", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._canary_seconds = Gauge(
+            "hotpotato_canary_seconds", "After how long the last canary came back", ["sender"],
+            registry=self.registry,
+        )  # fmt: skip
         # Kept, since prometheus-client looks each up under a lock, and this is every request's way.
         self._of_answers = functools.cache(
             lambda method, path, status: (
@@ -104,6 +112,12 @@ class Telemetry:
     def pinged(self, outcome: str) -> None:
         """Count a dead-man ping that was "sent", that "failed", or that was "withheld"."""
         self._deadman.labels(outcome).inc()
+
+    def flown(self, sender: str, seconds: float | None) -> None:
+        """Count a canary that came back after so many seconds; None: it did not."""
+        self._canaries.labels(sender, "lost" if seconds is None else "back").inc()
+        if seconds is not None:
+            self._canary_seconds.labels(sender).set(seconds)
 
     def stalled(self, loop: str, stalled: bool) -> None:
         """Show whether a loop stands still."""

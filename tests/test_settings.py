@@ -119,6 +119,18 @@ def test_senders_keep_the_order_of_the_file() -> None:
         ({"api": {"port": 80}}, "api.port: unknown key, expected one of listen"),
         ({"watchdog": {"every": 1}}, "watchdog.every: unknown key, expected one of interval"),
         ({"watchdog": {"undelivered": 5}}, "watchdog.undelivered: expected at least 60, not 5"),
+        (
+            {"senders": {"modica": {"canary_to": "64211234567"}}},
+            "senders.modica.canary_to: expected a number like +64211234567",
+        ),
+        (
+            {"senders": {"modica": {"canary_to": "+64211234567", "canary_interval": 30}}},
+            "senders.modica.canary_interval: expected at least 60.0, not 30",
+        ),
+        (
+            {"senders": {"modica": {"canary_to": "+64211234567", "canary_within": 1}}},
+            "senders.modica.canary_within: expected at least 5, not 1",
+        ),
         ({"api": []}, "api: expected a section, [api]"),
         ({"database": "postgresql://h/d"}, "database: expected a section, [database]"),
         ({"senders": ["modica"]}, "senders: expected sections, [senders.NAME]"),

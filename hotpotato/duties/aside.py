@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 
 
 class Aside:
-    """One piece of work at a time. What it raises is logged; `what` it is says the log."""
+    """One piece of work at a time. What it raises is logged; by its `name`."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, name: str) -> None:
+        self.name = name
         self._log = Logger()
         self._work: Deferred[None] | None = None
 
@@ -38,4 +38,4 @@ class Aside:
     def _over(self, result: Failure | None) -> None:
         self._work = None
         if isinstance(result, Failure) and not result.check(CancelledError):
-            self._log.failure("{what} failed", result, what=self._what)
+            self._log.failure("{name}: what it did aside failed", result, name=self.name)

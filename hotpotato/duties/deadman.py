@@ -38,7 +38,7 @@ class DeadMan:
         self._begun = False
         self._withheld = False
         self._trouble: str | None = None
-        self.pinging = Aside("the dead-man ping")
+        self.pinging = Aside("deadman")
 
     async def turn(self) -> float | None:
         """Ping if all is well. Returns the seconds until the next ping is due."""

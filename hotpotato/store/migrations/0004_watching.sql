@@ -28,10 +28,9 @@ CREATE TABLE canary (
     address     text NOT NULL,
     sent_at     timestamptz NOT NULL,
     back_at     timestamptz,
-    failed      text CHECK (failed <> ''),  -- why it can't come back: not taken, or not delivered
+    failed      text CHECK (failed <> ''),  -- what became of it instead, or first: it may be late
     CONSTRAINT canary_back_after_it_was_sent CHECK (back_at >= sent_at)
 );
 CREATE INDEX canary_of_sender ON canary (sender, id);
-ALTER TABLE sender ADD COLUMN canary_due_at timestamptz;
 -- What somebody wrote to us, by when: an answering number is no phone of a person.
 CREATE INDEX reply_from ON reply (address, received_at);
