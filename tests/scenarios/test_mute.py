@@ -74,6 +74,8 @@ async def test_everybody_who_can_be_told_another_way_is_told_once(
     assert told(world) == ["Bob@example.com", "Cleo@example.com"]
     seconds = undelivered(world)
     assert seconds is not None and seconds >= 300
+    reasons = await world.daemons[0]._unwell()
+    assert any("nothing could be delivered" in why for why in reasons), "no dead-man ping is sent"
     assert [line for line in lines(logged) if "by modica; 2 people" in line] != []
     notified = world.sql("SELECT hostname, output FROM notification WHERE state = 'UNDELIVERED'")
     assert len(notified) == 1 and "modica" in notified[0][1]
