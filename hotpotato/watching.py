@@ -25,8 +25,10 @@ LATE = 1.0
 STOOD_STILL = 10.0
 """Seconds from which on nothing of ours is to blame: the process was stopped, or the machine."""
 
-HUNG_AFTER = 60.0
-"""Seconds that one turn of a loop may take; what it waits for has shorter limits of its own."""
+HUNG_AFTER = 180.0
+"""Seconds that one turn of a loop may take: dozens of statements of a database that is slow, each
+within its limit of some seconds, are no reason to be killed.
+"""
 
 START_WITHIN = 30
 """Seconds by which a start that waits for its database asks for more time, again and again."""
