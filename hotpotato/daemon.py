@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -21,18 +22,22 @@ from hotpotato.api import callbacks
 from hotpotato.api.calendars import Calendars
 from hotpotato.api.intake import Intake
 from hotpotato.api.openapi import OpenApi
-from hotpotato.api.operations import Operations
+from hotpotato.api.operations import Duty, Operations, stalled
 from hotpotato.api.people import People
 from hotpotato.api.site import Application
 from hotpotato.api.v1 import V1
 from hotpotato.api.v2 import V2
 from hotpotato.duties import upkeep
+from hotpotato.duties.aside import Aside
+from hotpotato.duties.canary import LONGEST_SLEEP, Canary
 from hotpotato.duties.cover import Cover
+from hotpotato.duties.deadman import DeadMan
 from hotpotato.duties.dispatch import Dispatch, Lane
 from hotpotato.duties.escalation import Escalation
 from hotpotato.duties.handover import HandOver
 from hotpotato.duties.health import Health
 from hotpotato.duties.loop import Loop
+from hotpotato.duties.mute import Mute
 from hotpotato.duties.pacing import Pacing
 from hotpotato.duties.queueing import Limits
 from hotpotato.duties.replies import Replies
@@ -42,7 +47,11 @@ from hotpotato.duties.watchdog import Watchdog
 from hotpotato.inbox import Inbox
 from hotpotato.interfaces import SenderContext
 from hotpotato.patience import within
+from hotpotato.rules import wellness
+from hotpotato.rules.wellness import Facts
+from hotpotato.senders.http import Answer, exchange
 from hotpotato.senders.registry import ConfiguredSender, Registry
+from hotpotato.settings import DeadMan as DeadManSettings
 from hotpotato.settings import Settings
 from hotpotato.store import schema
 from hotpotato.store.database import Database, DatabaseError, Unavailable
@@ -61,6 +70,7 @@ STEP_WITHIN = 2.2
 STOP_WITHIN = 8.5
 """Seconds that a whole stop may take; it is to be over within 10 whatever hangs."""
 
+_AWAY = "the database is away"
 _LEAST_STEP = 0.1
 _KEPT_ALIVE = 15.0
 
@@ -78,7 +88,7 @@ class Daemon:
         self._reactor = reactor
         self._clock = clock
         self._log = Logger()
-        self._telemetry = Telemetry()
+        self.telemetry = Telemetry()
         self._connections = _connections(reactor)
         self.database = Database(
             url,
@@ -88,7 +98,7 @@ class Daemon:
         )
         self.senders = registry.build(settings, self._context)
         self.lanes = [
-            Dispatch(self.database, clock, lane, self._telemetry.attempted)
+            Dispatch(self.database, clock, lane, self.telemetry.attempted)
             for lane in lanes(self.senders)
         ]
         self._trouble: str | None = "the database was not reached yet"
@@ -110,8 +120,11 @@ class Daemon:
         self.hand_over = Loop("hand-over", clock, HandOver(database, limits).turn)
         self.replies = Loop("replies", clock, Replies(database).turn)
         self.cover = Loop("cover", clock, Cover(database).turn)
-        health = Health(database, routes(self.senders), self._telemetry.judged)
-        self.health = Loop("health", clock, health.turn)
+        with_canary = [sender.name for sender in self.senders if sender.canary is not None]
+        self._health = Health(database, routes(self.senders), self.telemetry.judged, with_canary)
+        self.health = Loop("health", clock, self._health.turn)
+        self._mute = Mute(database, routes(self.senders), settings.watchdog.undelivered)
+        self.mute = Loop("mute", clock, self._mute.turn)
         keeping = Upkeep(database, msgspec.structs.asdict(settings.retention))
         self.upkeep = Loop("upkeep", clock, keeping.turn, longest_sleep=upkeep.EVERY)
         self.watchdog = Watchdog(database, clock, settings.watchdog.interval)
@@ -128,15 +141,49 @@ class Daemon:
             self.replies,
             *self.dispatch,
             self.health,
+            self.mute,
             self.rota,
             self.cover,
             self.upkeep,
         ]
+        # Upkeep takes a turn an hour, and nobody's page waits for it.
+        self._watched: list[Duty] = [loop for loop in self.loops if loop is not self.upkeep]
+        self._watched.append(self.watchdog)
+        self._build_canaries()
+        self._build_deadman(settings.deadman)
+
+    def _build_canaries(self) -> None:
+        self.canaries = [
+            Canary(
+                self.database,
+                self._clock,
+                sender.name,
+                sender.sender,
+                sender.deadline,
+                sender.canary,
+                self.telemetry.flown,
+            )
+            for sender in self.senders
+            if sender.canary is not None
+        ]
+        self._asides: list[Aside] = [canary.sending for canary in self.canaries]
+        self.loops += [
+            Loop(canary.sending.name, self._clock, canary.turn, longest_sleep=LONGEST_SLEEP)
+            for canary in self.canaries
+        ]
+
+    def _build_deadman(self, settings: DeadManSettings) -> None:
+        if settings.url is None:
+            return
+        ping = functools.partial(_ping, self._context("deadman"), settings.url, settings)
+        deadman = DeadMan(settings.interval, self._unwell, ping, self.telemetry.pinged)
+        self._asides.append(deadman.pinging)
+        self.loops.append(
+            Loop("deadman", self._clock, deadman.turn, longest_sleep=settings.interval)
+        )
 
     def _build_api(self) -> None:
         self.intake = Intake(self.database, self._reactor)
-        # Upkeep takes a turn an hour, and nobody's page waits for it.
-        watched = [loop for loop in self.loops if loop is not self.upkeep]
         endpoints = [
             *V1(self.intake).endpoints(),
             *V2(self.intake).endpoints(),
@@ -148,15 +195,16 @@ class Daemon:
                 if hasattr(sender.sender, "routes")
             ),
         ]
-        always = Operations(self.database, [*watched, self.watchdog], self._telemetry).endpoints()
+        operations = Operations(self.database, self._watched, self.telemetry, self.facts)
+        always = operations.endpoints()
         described = OpenApi([*endpoints, *always]).endpoints()
         self.application = Application(
             self._reactor,
             endpoints,
             [*always, *described],
             trouble=lambda: self._trouble,
-            report=self._telemetry.answered,
-            not_let_in=self._telemetry.not_let_in,
+            report=self.telemetry.answered,
+            not_let_in=self.telemetry.not_let_in,
         )
 
     # --- life
@@ -165,6 +213,40 @@ class Daemon:
     def ready(self) -> bool:
         """Whether the database is there, its schema fits, and the duties have begun."""
         return self._trouble is None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the end has begun."""
+        return self._stop_by is not None
+
+    def facts(self) -> Facts:
+        """What it knows of itself now, without asking the database."""
+        away = not self.database.available and not self.stopping
+        return Facts(
+            trouble=_AWAY if away else self._trouble,
+            stalled=stalled(self._watched) if self._trouble is None else (),
+            senders=[sender.name for sender in self.senders],
+            sick=self._health.sick,
+            undelivered=self._mute.undelivered,
+        )
+
+    async def _unwell(self) -> tuple[str, ...]:
+        """Why nobody outside may be told that all is well, with a look at the database."""
+        trouble: str | None = None
+        try:
+            await schema.check(self.database)
+        except (schema.SchemaMismatch, DatabaseError) as error:
+            trouble = str(error) if isinstance(error, schema.SchemaMismatch) else _AWAY
+        facts = self.facts()
+        return wellness.unwell(msgspec.structs.replace(facts, trouble=trouble or facts.trouble))
+
+    def hung(self, allowed: float) -> tuple[str, ...]:
+        """The loops in which one turn lasts for more than `allowed` seconds.
+
+        Whatever a turn waits for, a database that is away too, has a limit of its own.
+        """
+        duties: list[Duty] = [*self.loops, self.watchdog]
+        return tuple(duty.name for duty in duties if duty.hung(allowed))
 
     async def bind(self, endpoints: Sequence[IStreamServerEndpoint]) -> None:
         """Open the ports, and let connections wait in the kernel until `start`."""
@@ -263,7 +345,13 @@ class Daemon:
                 wake()
 
     async def _stop_duties(self) -> None:
-        await _all([self.watchdog.stop(), *(loop.stop() for loop in self.loops)])
+        await _all(
+            [
+                self.watchdog.stop(),
+                *(loop.stop() for loop in self.loops),
+                *(aside.stop() for aside in self._asides),
+            ]
+        )
 
     async def _stop_lanes(self) -> None:
         await _all([lane.stop() for lane in self.lanes])
@@ -289,9 +377,17 @@ class Daemon:
             clock=self._clock,
             log=Logger(namespace=f"hotpotato.senders.{name}"),
             inbox=Inbox(
-                self.database, name, self._telemetry.came_back, lambda: routes(self.senders)
+                self.database, name, self.telemetry.came_back, lambda: routes(self.senders)
             ),
         )
+
+
+async def _ping(context: SenderContext, url: str, settings: DeadManSettings) -> str | None:
+    """Tell somebody outside that all is well. Returns what went wrong, None for nothing."""
+    answer = await exchange(context, settings.method, url, deadline=settings.within, headers={})
+    if not isinstance(answer, Answer):
+        return answer.why
+    return None if 200 <= answer.status < 300 else f"answered {answer.status}"
 
 
 def routes(senders: Sequence[ConfiguredSender]) -> dict[str, tuple[str, ...]]:
@@ -341,7 +437,7 @@ def _for_clients(misfit: Exception) -> str:
     if isinstance(misfit, schema.SchemaMismatch):
         return str(misfit)
     if isinstance(misfit, Unavailable):
-        return "the database is away; repeat it with the same Idempotency-Key"
+        return f"{_AWAY}; repeat it with the same Idempotency-Key"
     return "the schema can't be looked at; the log says why"
 
 

@@ -202,8 +202,8 @@ class ISenderPlugin(Interface):
     methods: Sequence[str] = Attribute("The contact methods it serves: 'sms', …")
     settings: type[msgspec.Struct] = Attribute(
         "A msgspec Struct type for its keys in the TOML section. A field named X can also be given "
-        "as X_file, the path of a file that holds it. `plugin`, `concurrency`, `deadline` and "
-        "`segments` are Hot Potato's own and never reach it."
+        "as X_file, the path of a file that holds it. `plugin`, `concurrency`, `deadline`, "
+        "`segments` and `canary_…` are Hot Potato's own and never reach it."
     )
 
     def make(settings: Any, context: SenderContext) -> ISender:

@@ -26,6 +26,8 @@ from hotpotato.daemon import Daemon
 from hotpotato.senders.registry import Registry
 from hotpotato.store.database import BadUrl
 from hotpotato.store.embedded import Embedded, EmbeddedFailed
+from hotpotato.systemd import Notifier
+from hotpotato.watching import Watching
 
 _LOOK_AFTER = 10_000
 """New objects after which the garbage collector looks at them; a few megabytes at most."""
@@ -61,6 +63,7 @@ class HotPotato(Service):
         assert url is not None
         self._endpoints = [_endpoint(reactor, configured, each) for each in configured.api.listen]
         self.daemon = Daemon(configured, url, registry, reactor, reactor)
+        self._watching = Watching(self.daemon, reactor, Notifier.of(os.environ))
         self._log = Logger()
 
     def privilegedStartService(self) -> None:
@@ -87,6 +90,7 @@ class HotPotato(Service):
                 raise SystemExit(f"hotpotato: {error}") from error
         self._reactor.callWhenRunning(self._end_well)
         self._reactor.callWhenRunning(spare_the_collector)
+        self._reactor.callWhenRunning(self._watching.start)
         starting = Deferred.fromCoroutine(self.daemon.start())
         starting.addErrback(lambda failure: self._log.failure("the start failed", failure))
 
@@ -96,9 +100,11 @@ class HotPotato(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._watching.stopping()
         try:
             await self.daemon.stop()
         finally:
+            self._watching.stop()
             if self._embedded is not None:
                 self._embedded.stop()
 

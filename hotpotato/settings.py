@@ -11,7 +11,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -46,9 +46,40 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`interval`: seconds between looks at the heartbeats."""
+    """`interval`: seconds between looks at the heartbeats.
+
+    `undelivered`: seconds in which no provider takes anything, though something is due, until
+    everybody is told.
+    """
 
     interval: float = 5.0
+    undelivered: float = 300.0
+
+
+class DeadMan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to tell again and again that all is well.
+
+    `url`: what to ask for, None for nobody; `method`: how. `interval`: seconds between pings,
+    `within`: seconds that one may take.
+    """
+
+    url: str | None = None
+    method: Literal["GET", "POST", "HEAD"] = "GET"
+    interval: float = 60.0
+    within: float = 10.0
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """A message through one sender to a number that answers, `to`, each `interval` seconds.
+
+    It has to come back `within` so many: by a reply from there with `answer` in it, or without one
+    by its receipt.
+    """
+
+    to: str
+    interval: float
+    within: float
+    answer: str | None
 
 
 class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +108,7 @@ class SenderSection(msgspec.Struct, frozen=True):
     concurrency: int = 10
     deadline: float = 20.0
     segments: int = 2
+    canary: Canary | None = None
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -86,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True):
     api: Api
     database: Database
     watchdog: Watchdog
+    deadman: DeadMan
     retention: Retention
     senders: tuple[SenderSection, ...]
 
@@ -107,7 +140,7 @@ def load(path: Path) -> Settings:
 
 def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
     """Check what `tomllib` read from `path`."""
-    known = {"api", "database", "watchdog", "retention", "senders"}
+    known = {"api", "database", "watchdog", "deadman", "retention", "senders"}
     for key in raw:
         if key not in known:
             raise SettingsError(f"{path}: {key}: unknown section, expected {_listed(known)}")
@@ -119,6 +152,7 @@ def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
     at_least(path, "database.connections", database.connections, 2)
     watchdog = section(path, "watchdog", raw.get("watchdog", {}), Watchdog)
     at_least(path, "watchdog.interval", watchdog.interval, 0.1)
+    at_least(path, "watchdog.undelivered", watchdog.undelivered, 60)
     api = section(path, "api", raw.get("api", {}), Api)
     if not api.listen:
         raise SettingsError(f"{path}: api.listen: expected at least one endpoint")
@@ -127,6 +161,7 @@ def from_mapping(raw: Mapping[str, Any], path: Path) -> Settings:
         api=api,
         database=database,
         watchdog=watchdog,
+        deadman=_deadman(path, raw.get("deadman", {})),
         retention=_retention(path, raw.get("retention", {})),
         senders=_senders(path, raw.get("senders", {})),
     )
@@ -174,6 +209,17 @@ def _retention(path: Path, raw: object) -> Retention:
     return retention
 
 
+def _deadman(path: Path, raw: object) -> DeadMan:
+    deadman = section(path, "deadman", raw, DeadMan)
+    if deadman.url is None and raw:
+        raise SettingsError(f"{path}: deadman.url: missing, expected the URL to ask for")
+    if deadman.url is not None and not deadman.url.startswith(("http://", "https://")):
+        raise SettingsError(f"{path}: deadman.url: expected http://… or https://…")
+    at_least(path, "deadman.interval", deadman.interval, 1)
+    at_least(path, "deadman.within", deadman.within, 0.1)
+    return deadman
+
+
 def _senders(path: Path, raw: object) -> tuple[SenderSection, ...]:
     if not isinstance(raw, Mapping):
         raise SettingsError(f"{path}: senders: expected sections, [senders.NAME]")
@@ -185,6 +231,10 @@ class _Own(msgspec.Struct, frozen=True):
     concurrency: int = 10
     deadline: float = 20.0
     segments: int = 2
+    canary_to: str | None = None
+    canary_interval: float = 3600.0
+    canary_within: float = 60.0
+    canary_answer: str | None = None
 
 
 def _sender(path: Path, name: str, raw: object) -> SenderSection:
@@ -208,6 +258,25 @@ def _sender(path: Path, name: str, raw: object) -> SenderSection:
         concurrency=ours.concurrency,
         deadline=ours.deadline,
         segments=ours.segments,
+        canary=_canary(path, where, ours),
+    )
+
+
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+
+
+def _canary(path: Path, where: str, ours: _Own) -> Canary | None:
+    at_least(path, f"{where}.canary_within", ours.canary_within, 5)
+    at_least(path, f"{where}.canary_interval", ours.canary_interval, ours.canary_within)
+    if ours.canary_to is None:
+        return None
+    if not _NUMBER.fullmatch(ours.canary_to):
+        raise SettingsError(f"{path}: {where}.canary_to: expected a number like +64211234567")
+    return Canary(
+        to=ours.canary_to,
+        interval=ours.canary_interval,
+        within=ours.canary_within,
+        answer=ours.canary_answer or None,
     )
 
 

@@ -56,6 +56,22 @@ class Telemetry:
             "hotpotato_loop_stalled", "1 if a loop has not finished a turn lately", ["loop"],
             registry=self.registry,
         )  # fmt: skip
+        self._late = Histogram(
+            "hotpotato_late_seconds", "How late the process called itself back, each second",
+            registry=self.registry, buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+        )  # fmt: skip
+        self._deadman = Counter(
+            "hotpotato_deadman_pings", "Dead-man pings: sent, failed, or withheld",
+            ["outcome"], registry=self.registry,
+        )  # fmt: skip
+        self._canaries = Counter(
+            "hotpotato_canaries", "Canaries that came back or were lost", ["sender", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._canary_seconds = Gauge(
+            "hotpotato_canary_seconds", "After how long the last canary came back", ["sender"],
+            registry=self.registry,
+        )  # fmt: skip
         # Kept, since prometheus-client looks each up under a lock, and this is every request's way.
         self._of_answers = functools.cache(
             lambda method, path, status: (
@@ -97,6 +113,20 @@ class Telemetry:
         """Show how the connection pool stands."""
         for state, value in (("open", open_), ("busy", busy), ("waiting", waiting)):
             self._connections.labels(state).set(value)
+
+    def late(self, seconds: float) -> None:
+        """Count a look of the process after itself, and how late it was."""
+        self._late.observe(seconds)
+
+    def pinged(self, outcome: str) -> None:
+        """Count a dead-man ping that was "sent", that "failed", or that was "withheld"."""
+        self._deadman.labels(outcome).inc()
+
+    def flown(self, sender: str, seconds: float | None) -> None:
+        """Count a canary that came back after so many seconds; None: it did not."""
+        self._canaries.labels(sender, "lost" if seconds is None else "back").inc()
+        if seconds is not None:
+            self._canary_seconds.labels(sender).set(seconds)
 
     def stalled(self, loop: str, stalled: bool) -> None:
         """Show whether a loop stands still."""

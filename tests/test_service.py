@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -44,6 +45,7 @@ from hotpotato.sandbox import Gateway
 from hotpotato.testing.database import fast_place
 from tests.cluster import Cluster, free_port, running
 from tests.proxy import Proxy
+from tests.systemd import Systemd
 from tests.world import migrated, until
 
 CHECKOUT = Path(__file__).parents[1]
@@ -126,6 +128,7 @@ class Service:
         arguments: tuple[str, ...] = (),
         code: str = TWISTD,
         root: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._place = place
         self.config = place / "hotpotato.toml"
@@ -134,9 +137,9 @@ class Service:
             "plugin": ["-n", *arguments, "hotpotato", "--config", str(self.config)],
             "tac": ["-n", *arguments, "-y", str(CHECKOUT / "etc/hotpotato.tac")],
         }
-        environment = _environment()
+        variables = {**_environment(), **(environment or {})}
         if entrance == "tac":
-            environment["HOTPOTATO_CONFIG"] = str(self.config)
+            variables["HOTPOTATO_CONFIG"] = str(self.config)
         with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
             self._process = subprocess.Popen(
                 [python(), "-c", code, "--pidfile=", *ways[entrance]],
@@ -144,7 +147,7 @@ class Service:
                 stdout=out,
                 stderr=err,
                 cwd=place,
-                env=environment,
+                env=variables,
                 **({} if root else _somebody()),
             )
 
@@ -183,6 +186,10 @@ class Service:
         status = await self.ended(STOPPED_WITHIN)
         assert status == 0, self.out + self.err
         return float(reactor.seconds() - began)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """Leave nothing running, whatever the test came to."""
@@ -639,3 +646,37 @@ async def test_it_can_be_told_to_stop_at_any_moment_of_its_start(
     for service in services:
         assert await service.ended(STOPPED_WITHIN) in (0, -signal.SIGTERM)
         assert "Traceback" not in service.out + service.err
+
+
+# ------------------------------------------------------------------ watched by systemd
+
+
+@pytest_twisted.ensureDeferred
+async def test_systemd_hears_when_it_is_ready_that_it_lives_and_that_it_ends(
+    cluster: Cluster, database: str, start: Start, place: Path
+) -> None:
+    with Systemd(place / "notify") as systemd:
+        port = free_port()
+        told = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "30000000"}
+        service = start(config(port, cluster.url(database)), environment=told)
+        await until(lambda: systemd.heard("WATCHDOG=1"), "the first sign of life")
+        assert systemd.heard("READY=1") and systemd.heard("STATUS=ready")
+        assert (await asked(port, "GET", "/readyz/ingest")).status == 200
+        await service.terminated()
+        assert systemd.heard("STOPPING=1")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_process_that_was_stopped_says_for_how_long(
+    cluster: Cluster, database: str, start: Start
+) -> None:
+    port = free_port()
+    service = start(config(port, cluster.url(database)))
+    await ready(service, port)
+    service.signal(signal.SIGSTOP)
+    await deferLater(reactor, 2.5)
+    service.signal(signal.SIGCONT)
+    await until(lambda: "this process was late by" in service.out, "it to notice")
+    late = re.search(r"late by ([0-9.]+) s", service.out)
+    assert late is not None and 1.0 <= float(late[1]) < 10
+    await service.terminated()

@@ -102,13 +102,37 @@ def test_senders_keep_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
+        ({"datbase": {}}, "datbase: unknown section, expected one of api, database, deadman,"),
+        ({"deadman": {"interval": 5}}, "deadman.url: missing, expected the URL to ask for"),
+        ({"deadman": {"url": "ping.example"}}, "deadman.url: expected http://… or https://…"),
         (
-            {"datbase": {}},
-            "datbase: unknown section, expected one of api, database, retention, senders",
+            {"deadman": {"url": "https://ping.example", "interval": 0.5}},
+            "deadman.interval: expected at least 1, not 0.5",
+        ),
+        (
+            {"deadman": {"url": "https://ping.example", "within": 0}},
+            "deadman.within: expected at least 0.1, not 0",
+        ),
+        (
+            {"deadman": {"url": "https://ping.example", "method": "PUT"}},
+            "deadman.method: invalid enum value 'PUT'",
         ),
         ({"database": {"ulr": "x"}}, "database.ulr: unknown key, expected one of connections,"),
         ({"api": {"port": 80}}, "api.port: unknown key, expected one of listen"),
         ({"watchdog": {"every": 1}}, "watchdog.every: unknown key, expected one of interval"),
+        ({"watchdog": {"undelivered": 5}}, "watchdog.undelivered: expected at least 60, not 5"),
+        (
+            {"senders": {"modica": {"canary_to": "64211234567"}}},
+            "senders.modica.canary_to: expected a number like +64211234567",
+        ),
+        (
+            {"senders": {"modica": {"canary_to": "+64211234567", "canary_interval": 30}}},
+            "senders.modica.canary_interval: expected at least 60.0, not 30",
+        ),
+        (
+            {"senders": {"modica": {"canary_to": "+64211234567", "canary_within": 1}}},
+            "senders.modica.canary_within: expected at least 5, not 1",
+        ),
         ({"api": []}, "api: expected a section, [api]"),
         ({"database": "postgresql://h/d"}, "database: expected a section, [database]"),
         ({"senders": ["modica"]}, "senders: expected sections, [senders.NAME]"),

@@ -454,6 +454,7 @@ class World:
             found += [loop.name for loop in daemon.loops if not loop.asleep]
             found += [] if daemon.watchdog.asleep else ["watchdog"]
             found += ["database"] if daemon.database.usage[1] else []
+            found += [one.sending.name for one in daemon.canaries if one.sending.under_way]
         sending = sum(lane.under_way for daemon in running for lane in daemon.lanes)
         found += ["sending"] if sending > self.hanging else []
         found += ["calling back"] if self.gateway._busy else []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from hotpotato.api.answers import Answer, Refused, envelope
 from hotpotato.api.site import PLAIN, About, Endpoint, Request
+from hotpotato.rules import wellness
+from hotpotato.rules.wellness import Facts
 from hotpotato.store import operations, schema
 from hotpotato.store.database import Database, DatabaseError
 from hotpotato.telemetry import Telemetry
@@ -25,14 +27,29 @@ class Duty(Protocol):
     def stalled(self, allowed: float) -> bool:
         """Whether no turn was finished within the last `allowed` seconds."""
 
+    def hung(self, allowed: float) -> bool:
+        """Whether it takes no turns any more, or one lasts for more than `allowed` seconds."""
+
+
+def stalled(duties: Sequence[Duty]) -> tuple[str, ...]:
+    """Those that finished no turn lately."""
+    return tuple(duty.name for duty in duties if duty.stalled(LOOPS_WITHIN))
+
 
 class Operations:
     """The endpoints for whoever runs it; `duties` are the loops to watch."""
 
-    def __init__(self, database: Database, duties: Sequence[Duty], telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        database: Database,
+        duties: Sequence[Duty],
+        telemetry: Telemetry,
+        facts: Callable[[], Facts],
+    ) -> None:
         self._database = database
         self._duties = duties
         self._telemetry = telemetry
+        self._facts = facts
 
     def endpoints(self) -> Sequence[Endpoint]:
         """What to mount."""
@@ -55,9 +72,8 @@ class Operations:
     async def ready(self, request: Request) -> Answer:
         """For people and monitoring: everything is done that should be."""
         await self._check_schema()
-        stalled = [duty.name for duty in self._duties if duty.stalled(LOOPS_WITHIN)]
-        if stalled:
-            raise Refused(503, f"no turn was finished lately by: {', '.join(stalled)}")
+        if reasons := wellness.unready(self._facts()):
+            raise Refused(503, "; ".join(reasons))
         return envelope(200, None)
 
     async def metrics(self, request: Request) -> Answer:

@@ -111,6 +111,14 @@ async def _content(transaction: Transaction) -> list[Problem]:
                 " does a daemon run?",
             )
         )
+    if counts["undelivered_seconds"] > OVERDUE:
+        problems.append(
+            Problem(
+                "senders",
+                f"nothing could be delivered for {counts['undelivered_seconds']:.0f} s:"
+                " hotpotato senders",
+            )
+        )
     return problems
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from twisted.logger import Logger
 
 from hotpotato.rules import health
-from hotpotato.store import senders
+from hotpotato.store import canaries, senders
 from hotpotato.store.database import Database, Transaction
 from hotpotato.store.senders import Attempted
 
@@ -21,6 +21,7 @@ LOOK_BACK = 50
 class Health:
     """Its turns, for a loop. `routes`: by contact method, the senders that serve it.
 
+    `canaries` are the senders that have one.
     `report` is told whether a sender is sick, for metrics.
     """
 
@@ -29,42 +30,63 @@ class Health:
         database: Database,
         routes: Mapping[str, Sequence[str]],
         report: Callable[[str, bool], None] = lambda sender, sick: None,
+        canaries: Sequence[str] = (),
     ) -> None:
         self._database = database
         self._routes = routes
         self._names = sorted({name for names in routes.values() for name in names})
         self._report = report
+        self._canaries = canaries
         self._log = Logger()
+        self.sick: dict[str, str] = {}
+        """The senders that were sick at the last look, with why."""
 
     async def turn(self) -> float | None:
         """Judge every configured sender. Returns the seconds until the next look."""
-        for name, verdict in await self._database.transaction(self._work):
+        changed, sick = await self._database.transaction(self._work)
+        self.sick = sick
+        for name, verdict in changed:
             if verdict is None:
                 self._log.info("sender {sender} is well again", sender=name)
             else:
                 self._log.error("sender {sender} is sick: {why}", sender=name, why=verdict)
         return LOOK_EVERY
 
-    async def _work(self, transaction: Transaction) -> list[tuple[str, str | None]]:
-        """What changed: each sender with its sickness, None for none any more."""
+    async def _work(
+        self, transaction: Transaction
+    ) -> tuple[list[tuple[str, str | None]], dict[str, str]]:
+        """What changed, each sender with its sickness, None for none any more; and who is sick."""
         await senders.lock(transaction, self._names)
         attempts = await senders.recent(transaction, self._names, LOOK_BACK)
         gets_receipts = await senders.with_receipts(transaction, self._names)
         sick = {one.name: one.why for one in await senders.sick(transaction)}
         changed: list[tuple[str, str | None]] = []
+        flown = await canaries.recent(transaction, self._canaries)
         for name in self._names:
+            birds = [health.Canary(c.age, c.back, c.failed) for c in flown if c.sender == name]
+            lost = health.canary_sickness(birds)
             theirs = [one for one in attempts if one.sender == name]
             if name in sick:
                 since = [_recent(one) for one in theirs if one.after]
-                if health.recovered(since, health.is_silence(sick[name])):
+                if lost is None and _recovered(sick[name], since):
                     await senders.call_well(transaction, name)
+                    del sick[name]
                     changed.append((name, None))
-            elif why := health.sickness([_recent(one) for one in theirs], name in gets_receipts):
+            elif why := lost or health.sickness(
+                [_recent(one) for one in theirs], name in gets_receipts
+            ):
                 elsewhere = [m for m, names in self._routes.items() if len(names) > 1]
-                await senders.call_sick(transaction, name, why, health.PROBE_EVERY, elsewhere)
+                pause = health.PROBE_BESIDE_CANARY if lost else health.PROBE_EVERY
+                await senders.call_sick(transaction, name, why, pause, elsewhere)
+                sick[name] = why
                 changed.append((name, why))
             self._report(name, name in sick)
-        return changed
+        return changed, {name: why for name, why in sick.items() if name in self._names}
+
+
+def _recovered(why: str, since: Sequence[health.Recent]) -> bool:
+    """Whether what made it sick is over; its canary is well."""
+    return health.is_canarys(why) or health.recovered(since, health.is_silence(why))
 
 
 def _recent(one: Attempted) -> health.Recent:

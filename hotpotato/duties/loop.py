@@ -51,6 +51,7 @@ class Loop:
         self._running: Deferred[Any] | None = None
         self._again = False
         self._stopped = True
+        self._began_at = 0.0
         self.finished_at: float | None = None
 
     def start(self) -> None:
@@ -83,6 +84,16 @@ class Loop:
         """Whether no turn was finished within the last `allowed` seconds."""
         return self.finished_at is None or self._clock.seconds() - self.finished_at > allowed
 
+    def hung(self, allowed: float) -> bool:
+        """Whether it takes no turns any more, well or badly: one lasts for more than `allowed`
+        seconds, or none is to come.
+        """
+        if self._stopped:
+            return False
+        if self._running is None:
+            return self._timer is None
+        return self._clock.seconds() - self._began_at > allowed
+
     def _sleep(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -91,6 +102,7 @@ class Loop:
     def _begin(self) -> None:
         self._timer = None
         self._again = False
+        self._began_at = self._clock.seconds()
         # In this order: a turn may be over before it is kept.
         self._running = Deferred.fromCoroutine(self._guarded())
         self._running.addCallback(self._done)

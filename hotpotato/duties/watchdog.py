@@ -25,6 +25,7 @@ class Watchdog:
         self._loop = LoopingCall(self._turn)
         self._loop.clock = clock
         self._looking: Deferred[None] | None = None
+        self._began_at = 0.0
         self.finished_at: float | None = None
 
     def start(self) -> None:
@@ -60,6 +61,10 @@ class Watchdog:
         allowed = max(allowed, 2 * self._interval)
         return self.finished_at is None or self._clock.seconds() - self.finished_at > allowed
 
+    def hung(self, allowed: float) -> bool:
+        """Whether the look under way lasts for more than `allowed` seconds."""
+        return self._looking is not None and self._clock.seconds() - self._began_at > allowed
+
     def _turn(self) -> Deferred[None]:
         """Look, unless a look is under way; fires when it is over and never fails.
 
@@ -67,6 +72,7 @@ class Watchdog:
         """
         looking = self._looking
         if looking is None:
+            self._began_at = self._clock.seconds()
             # In this order: without a database the look is over before it is kept.
             looking = self._looking = Deferred.fromCoroutine(self._guarded())
             looking.addCallback(self._looked)

@@ -17,6 +17,9 @@ RECEIPT_WITHIN = 60.0
 PROBE_EVERY = 60.0
 """Seconds between messages that a sick sender is tried with, while there is another."""
 
+PROBE_BESIDE_CANARY = 86_400.0
+"""The same, of one that is sick for its canary: the next canary tries it, and no page has to."""
+
 
 class Recent(msgspec.Struct, frozen=True):
     """One of a sender's last attempts: its outcome, None while under way, and its age in seconds.
@@ -68,3 +71,48 @@ def recovered(since: Sequence[Recent], was_silent: bool) -> bool:
     if was_silent:
         return any(one.answered for one in since)
     return any(one.outcome is Outcome.ACCEPTED or one.answered for one in since)
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """A message to a number that answers: its age, and after how long it came back, in seconds.
+
+    `failed`: what became of it instead; one that came back late has both.
+    """
+
+    age: float
+    back: float | None = None
+    failed: str | None = None
+
+
+_CANARY = "its canary "
+
+
+def canary_sickness(flown: Sequence[Canary]) -> str | None:
+    """What is the matter with a sender, by its canaries, the newest first; None: nothing.
+
+    One that is still out says nothing.
+    """
+    for canary in flown:
+        if canary.back is not None:
+            return None
+        if canary.failed is not None:
+            return _CANARY + canary.failed
+    return None
+
+
+def is_canarys(why: str) -> bool:
+    """Whether a sender is sick for its canary, by what `canary_sickness` said."""
+    return why.startswith(_CANARY)
+
+
+def canary_due(flown: Sequence[Canary], interval: float, within: float) -> float:
+    """Seconds until the next canary is to be sent, 0 or less for now.
+
+    One each `interval`; after one that failed, more often, to find out when it is over.
+    """
+    if not flown:
+        return 0.0
+    last = flown[0]
+    failed = last.failed is not None and last.back is None
+    pause = max(within, min(PROBE_EVERY, interval)) if failed else interval
+    return pause - last.age

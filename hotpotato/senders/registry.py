@@ -23,7 +23,7 @@ from zope.interface.verify import verifyObject
 
 import twisted.plugins
 from hotpotato.interfaces import API_VERSION, ISender, ISenderPlugin, SenderContext
-from hotpotato.settings import SenderSection, Settings, SettingsError, section
+from hotpotato.settings import Canary, SenderSection, Settings, SettingsError, section
 
 
 class SenderError(SettingsError):
@@ -44,6 +44,7 @@ class ConfiguredSender(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     concurrency: int
     deadline: float
     segments: int
+    canary: Canary | None = None
 
 
 class Registry:
@@ -133,6 +134,7 @@ class Registry:
             concurrency=configured.concurrency,
             deadline=configured.deadline,
             segments=configured.segments,
+            canary=configured.canary,
         )
 
     def _plugin(self, name: str, where: str) -> ISenderPlugin:

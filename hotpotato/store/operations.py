@@ -14,7 +14,9 @@ async def counts(transaction: Transaction) -> dict[str, float]:
                (SELECT count(*) FROM message WHERE due_at IS NOT NULL),
                (SELECT coalesce(greatest(extract(epoch FROM hotpotato_now() - min(due_at)), 0), 0)
                   FROM message WHERE due_at IS NOT NULL)::float,
-               (SELECT count(*) FROM server WHERE silent_since IS NOT NULL)
+               (SELECT count(*) FROM server WHERE silent_since IS NOT NULL),
+               (SELECT coalesce(extract(epoch FROM hotpotato_now() - undelivered_since), 0)::float
+                  FROM installation)
         """
     )
     names = (
@@ -23,5 +25,6 @@ async def counts(transaction: Transaction) -> dict[str, float]:
         "messages_waiting",
         "messages_overdue_seconds",
         "servers_silent",
+        "undelivered_seconds",
     )
     return {name: float(value) for name, value in zip(names, rows[0], strict=True)}

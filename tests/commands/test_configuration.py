@@ -148,6 +148,13 @@ def test_check_names_a_sender_that_is_sick(acme: Command) -> None:
     assert "senders.modica: is sick since 2026-11-23 14:00:00 UTC: the last 5 attempts" in said
 
 
+def test_check_says_that_nothing_can_be_delivered(acme: Command) -> None:
+    acme.rows(
+        "UPDATE installation SET undelivered_since = now() - interval '400 s' RETURNING single"
+    )
+    assert "senders: nothing could be delivered for 40" in acme("check", status=1).out
+
+
 def test_a_sender_that_is_not_installed_is_named(hotpotato: Command) -> None:
     hotpotato.config.write_text(hotpotato.config.read_text() + "[senders.pigeon]\n")
     assert "no sender plugin 'pigeon' is installed" in hotpotato.refused("senders")

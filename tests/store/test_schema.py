@@ -224,6 +224,8 @@ Row = Mapping[str, Any]
 
 # Everything that is there twice is there once for each tenant.
 WORLD: list[tuple[str, Row]] = [
+    ("sender", {"name": "pigeon"}),
+    ("canary", {"sender": "pigeon", "reference": "a", "address": "+64211234567", "sent_at": NOW}),
     ("tenant", {"id": 1, "name": "acme", "timezone": "UTC"}),
     ("tenant", {"id": 2, "name": "other", "timezone": "UTC"}),
     ("person", {"id": 1, "tenant_id": 1, "name": "Anna"}),
@@ -574,6 +576,7 @@ GOOD: Mapping[str, Row] = {
     },
     "heartbeat": {"tenant_id": 1, "server_id": 1, "received_at": NOW},
     "history": {"tenant_id": 1, "kind": "sent", "sentence": "sent"},
+    "canary": {"sender": "pigeon", "reference": "b", "address": "+64211234567", "sent_at": NOW},
     "sender": {"name": "modica", "sick_since": NOW, "why": "no answer", "probe_at": LATER},
 }
 
@@ -867,6 +870,10 @@ IMPOSSIBLE: list[tuple[str, Row, str]] = [
     ),
     ("receipt", {"progress": "read"}, "receipt_progress_check"),
     ("receipt", {"provider_id": None}, "receipt_check"),
+    ("canary", {"sender": "nobody's"}, "canary_sender_fkey"),
+    ("canary", {"reference": "a"}, "canary_reference_key"),
+    ("canary", {"failed": ""}, "canary_failed_check"),
+    ("canary", {"back_at": NOW - timedelta(seconds=1)}, "canary_back_after_it_was_sent"),
     ("sender", {"name": ""}, "sender_name_check"),
     ("sender", {"why": None}, "sender_sick_has_reason"),
     ("sender", {"probe_at": None}, "sender_sick_is_probed"),
@@ -956,8 +963,8 @@ def test_there_is_a_wrong_state_for_every_constraint(connection: Any) -> None:
         """,
     )
     tried = {constraint for _, _, constraint in IMPOSSIBLE}
-    # These two have tests of their own: here, and a layer without anybody among those of rotas.
-    tried |= {"installation_single_check", "somebody"}
+    # These have tests of their own: here, and a layer without anybody among those of rotas.
+    tried |= {"installation_single_check", "installation_told_of_something", "somebody"}
     assert {name for (name,) in rows} - tried == set()
 
 
@@ -973,7 +980,7 @@ def test_every_row_has_a_tenant_but_what_cannot_be_placed_yet(connection: Any) -
     )
     free = {table for table, required in rows if not required}
     cannot_be_placed = {"reply", "receipt", "history"}
-    assert free == {"tenant", "migration", "installation", "sender"} | cannot_be_placed
+    assert free == {"tenant", "migration", "installation", "sender", "canary"} | cannot_be_placed
 
 
 def test_there_is_one_installation(connection: Any) -> None:
@@ -982,6 +989,15 @@ def test_there_is_one_installation(connection: Any) -> None:
             insert(connection, "installation", {"single": single})
         connection.rollback()
     assert query(connection, "SELECT single FROM installation") == [(True,)]
+
+
+def test_nobody_is_told_of_an_outage_before_it_began(connection: Any) -> None:
+    with connection.cursor() as cursor, pytest.raises(psycopg2.IntegrityError) as caught:
+        cursor.execute(
+            "UPDATE installation SET undelivered_since = now(),"
+            "                        undelivered_told_at = now() - interval '1 s'"
+        )
+    assert caught.value.diag.constraint_name == "installation_told_of_something"
 
 
 def test_a_notification_never_changes(connection: Any) -> None:
