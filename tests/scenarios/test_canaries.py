@@ -77,6 +77,14 @@ async def test_one_is_sent_each_interval_and_how_long_it_took_is_told(world: Wor
     assert world.messages() == [], "it is nobody's message"
 
 
+@pytest_twisted.ensureDeferred
+async def test_those_of_a_month_ago_are_forgotten(world: World) -> None:
+    await world.advance(30, step=10)
+    world.sql("UPDATE canary SET sent_at = sent_at - interval '31 days'")
+    await world.advance(60, step=10)
+    assert [number for (number,) in world.sql("SELECT id FROM canary")] == [2]
+
+
 @pytest.mark.parametrize(
     ("how", "why"),
     [

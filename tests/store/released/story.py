@@ -39,6 +39,10 @@ _MORE = {
         INSERT INTO sender (name, sick_since, why, probe_at)
         VALUES ('before', hotpotato_now(), 'no receipts', hotpotato_now())
     """,
+    "canary": """
+        INSERT INTO canary (sender, reference, address, sent_at)
+        VALUES ('before', 'tweet', '+64215550000', hotpotato_now())
+    """,
 }
 
 
