@@ -165,6 +165,7 @@ class Site:
         self.in_flight_at_faults: Counter[str] = Counter()
         """How often each host's page was being sent when something happened to a daemon."""
         self._told = 0
+        self._stopped = False
         self._load: Deferred[None] | None = None
         self._directory = directory
         self._processes: list[Process] = []
@@ -274,17 +275,24 @@ class Site:
 
     async def _surely(self, host: str, turn: int) -> None:
         for number in itertools.count(turn):
+            if self._stopped:
+                return
             running = self.running
             if running and await self._taken(host, running[number % len(running)].port):
                 return
-            await deferLater(reactor, TELL_AGAIN)
+            if not self._stopped:  # else it was cancelled
+                await deferLater(reactor, TELL_AGAIN)
 
     async def _taken(self, host: str, port: int) -> bool:
         began = reactor.seconds()
         body = {"hostname": host, "state": "CRITICAL", "service_name": "Postgres"}
+        headers: dict[bytes | str, bytes | str] = {
+            "Authorization": f"Apikey {self.world.key}",
+            "Idempotency-Key": host,
+        }
         asking = self.world.http.post(
             f"http://127.0.0.1:{port}/api/servers/v2/notifications/send",
-            headers={"Authorization": f"Apikey {self.world.key}", "Idempotency-Key": host},
+            headers=headers,
             data=json.dumps(body).encode(),
         )
         asking.addCallback(lambda answer: treq.content(answer).addCallback(lambda b: (answer, b)))
@@ -366,6 +374,7 @@ class Site:
         }
 
     async def stop(self) -> None:
+        self._stopped = True
         if self._load is not None:
             self._load.cancel()
         for process in self._processes:
