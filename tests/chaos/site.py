@@ -160,6 +160,8 @@ class Site:
         """When the last 2xx came."""
         self.refusals: list[tuple[float, float, int]] = []
         """Of every 503: when it was asked, the seconds that it took, and the port."""
+        self.taken: Counter[int] = Counter()
+        """How many notifications of a load were taken at each port."""
         self.unanswered = 0
         """Requests that got no answer at all."""
         self.in_flight_at_faults: Counter[str] = Counter()
@@ -305,6 +307,7 @@ class Site:
             self.refusals.append((began, reactor.seconds() - began, port))
             return False
         assert answer.code == 201, content
+        self.taken[port] += 1
         self._accept(host, json.loads(content)["data"]["id"])
         return True
 
