@@ -2,7 +2,7 @@
 # make test    everything it needs, then the tests; ARGS="-k watchdog" for some of them
 # make lint    what has to be clean: ruff, mypy, the import linter, vermin
 # make bench   how fast it is
-# make chaos   daemons die at every step and at random; ARGS="--seconds 3600 --seed 7" for more of it
+# make chaos   daemons, databases and providers fail in every way; ARGS="--seconds 3600 --seed 7" for more of it
 # make lock    take the newest versions of the dependencies into requirements/dev.txt
 # make clean   remove what make has made, but not var/, the data of `make run`
 #
