@@ -30,13 +30,13 @@ BACK_WITHIN = 5.0
 Of a server that fell silent nobody knows that it is away until `NOTICED_WITHIN`.
 """
 
-AT_ONCE = 1.0
+AT_ONCE = 2.0
 """Seconds, on a busy machine, within which a daemon says no that knows there is no database."""
 
 NOTICED_WITHIN = ANSWERED_WITHIN + 1.0
 """Seconds after which it knows that a silent one is away."""
 
-AWAY = 1.5
+AWAY = 1.0
 """Seconds for which the database stays away."""
 
 

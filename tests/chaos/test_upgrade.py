@@ -42,7 +42,7 @@ async def migrate(site: Site) -> None:
     await database.stop()
 
 
-async def takes(site: Site, process: Process, count: int = 10) -> None:
+async def takes(site: Site, process: Process, count: int = 4) -> None:
     """Wait until a daemon has taken some more."""
     enough = site.taken[process.port] + count
     await until(lambda: site.taken[process.port] >= enough, "more to be taken")
