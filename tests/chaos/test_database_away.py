@@ -98,6 +98,7 @@ class Trial:
         self.phases.append(phase)
         late_by = (returned + phase.back) - max(returned, phase.began + noticed_within)
         assert late_by < BACK_WITHIN, f"{name}: back after {phase.back:.1f} s"
+        assert site.refusals or name == "cut", f"{name}: nothing was refused"
         assert not site.unanswered, f"{name}: requests without an answer"
         slow = [took for _, took, _ in site.refusals if took > ANSWERED_WITHIN + AT_ONCE]
         assert not slow, f"{name}: 503 after {slow} s"
