@@ -3,7 +3,7 @@
 # make lint    what has to be clean: ruff, mypy, the import linter, vermin
 # make bench   how fast it is
 # make soak    half an hour at half of the full rate: does anything grow? ARGS="--seconds 120" for less
-# make chaos   daemons die at every step and at random; ARGS="--seconds 3600 --seed 7" for more of it
+# make chaos   daemons, databases and providers fail in every way; ARGS="--seconds 3600 --seed 7" for more of it
 # make lock    take the newest versions of the dependencies into requirements/dev.txt
 # make clean   remove what make has made, but not var/, the data of `make run`
 #

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,7 +34,11 @@ _SETTINGS = {
     "max_wal_size": "128MB",
     "shared_buffers": "16MB",
 }
-_HBA = "local all all trust\nhost all all 127.0.0.1/32 trust\n"
+_HBA = """\
+local all         all trust
+host  all         all 127.0.0.1/32 trust
+host  replication all 127.0.0.1/32 trust
+"""
 
 
 def _ports() -> Iterator[int]:
@@ -60,15 +65,28 @@ def free_port() -> int:
 class Cluster:
     """PostgreSQL on the loopback interface. Everything blocks, for a tenth of a second or so."""
 
-    def __init__(self, place: Path, bin: Path | None) -> None:
-        self.port = free_port()
+    def __init__(
+        self,
+        place: Path,
+        bin: Path | None,
+        *,
+        port: int | None = None,
+        follows: Cluster | None = None,
+    ) -> None:
+        self.port = port or free_port()
         hba = place / "hba"
         hba.write_text(_HBA)
         hba.chmod(0o644)
         settings = _SETTINGS | {"port": str(self.port), "hba_file": str(hba)}
         self._home = place / "pg"
         self._data = self._home / "data"
-        self._embedded = Embedded(self._home, home=self._home, bin=bin, settings=settings)
+        self._embedded = Embedded(
+            self._home,
+            home=self._home,
+            bin=bin,
+            settings=settings,
+            follows=None if follows is None else follows.url(),
+        )
         self.start()
 
     def url(self, database: str = "hotpotato", port: int | None = None) -> str:
@@ -97,6 +115,15 @@ class Cluster:
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
 
+    def terminate_some(self, share: float) -> None:
+        """End each of these connections with that probability."""
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            " AND random() < %s",
+            share,
+        )
+
     def start(self) -> None:
         """Start it, also after a `kill`, whose orphans may still hold its memory."""
         for left in reversed(range(20)):
@@ -109,6 +136,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop it in order; everybody is disconnected."""
+        with contextlib.suppress(FileNotFoundError):
+            self.thaw()
         self._embedded.stop()
 
     def kill(self) -> None:
@@ -123,6 +152,33 @@ class Cluster:
     def thaw(self) -> None:
         """Let them run on."""
         send(self._data, signal.SIGCONT)
+
+    def confirm(self, by_standby: bool) -> None:
+        """Confirm a commit only when a standby has it, too; or without one."""
+        names = "*" if by_standby else ""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = %s", names)
+        self.sql("SELECT pg_reload_conf()")
+        while self.sql("SHOW synchronous_standby_names") != [(names,)]:
+            pass
+
+    def fill_disk(self) -> None:
+        """Leave no room on its disk."""
+        ballast = self._home.parent / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(8192))
+
+    def free_disk(self) -> None:
+        """Make room again, and have it run, whatever it came to meanwhile."""
+        (self._home.parent / "ballast").unlink()
+        self._embedded.stop()
+        self.start()
+
+    def remove(self) -> None:
+        """Kill it, in whatever state it is, and leave nothing of it."""
+        with contextlib.suppress(FileNotFoundError):
+            self.kill()
+        shutil.rmtree(self._data)
 
     def become_standby(self) -> None:
         """Start again as a hot standby: it answers, and refuses to write until it is promoted."""
@@ -144,18 +200,41 @@ def programs(which: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def running(which: str = "wheel") -> Iterator[Cluster]:
-    """A cluster for as long as the context lasts."""
+def running(
+    which: str = "wheel",
+    *,
+    port: int | None = None,
+    follows: Cluster | None = None,
+    megabytes: int | None = None,
+) -> Iterator[Cluster]:
+    """A cluster for as long as the context lasts.
+
+    `follows` is the primary whose standby it is. With `megabytes` it has a disk of that size, and
+    the test is skipped where that can't be made.
+    """
     place = Path(tempfile.mkdtemp(prefix="hotpotato-cluster-", dir=fast_place()))
+    if megabytes is not None:
+        _mount(place, megabytes)
     place.chmod(0o711)
     guardian = subprocess.Popen(
         [sys.executable, guarding.__file__, place], stdin=subprocess.PIPE, start_new_session=True
     )
     try:
-        cluster = Cluster(place, programs(which))
+        cluster = Cluster(place, programs(which), port=port, follows=follows)
         try:
             yield cluster
         finally:
             cluster.stop()
     finally:
         guardian.communicate()
+
+
+def _mount(place: Path, megabytes: int) -> None:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode != 0:
+        place.rmdir()
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")

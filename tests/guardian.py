@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,4 +42,6 @@ if __name__ == "__main__":
     sys.stdin.read()
     with contextlib.suppress(OSError, ValueError, IndexError):
         send(place / "pg" / "data", signal.SIGKILL)
+    if place.is_mount():
+        subprocess.run(["umount", "--lazy", place], check=False)
     shutil.rmtree(place, ignore_errors=True)

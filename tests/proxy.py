@@ -62,7 +62,7 @@ class _End(Protocol):
 
     def connectionLost(self, reason: object = None) -> None:
         self._proxy.ends.discard(self)
-        if self.other is not None:
+        if self.other in self._proxy.ends:
             self.other.transport.abortConnection()
 
 

@@ -96,6 +96,7 @@ class Gateway:
         self._ids = first_id
         self._tasks: set[Deferred[Any]] = set()
         self._busy = 0
+        self._held: set[Deferred[Answer]] = set()
         self._listener: Listener | None = None
         self._stopped = False
         self._arrivals = 0
@@ -211,7 +212,7 @@ class Gateway:
             body["reply-to"] = reply_to
         if encoding is not None:
             body["encoding"] = encoding
-        answered = await self._call_back("/mo-messages", body)
+        answered = await self._call_back("/mo-messages", body, self._callback_authorization)
         self._on_event("reply", {"number": number, "text": text, "answered": answered})
         return answered
 
@@ -227,13 +228,18 @@ class Gateway:
         body = {"message_id": message_id, "status": status}
         body |= {} if reference is None else {"reference": reference}
         body |= {} if detail is None else {"detail": detail}
-        answered = await self._call_back("/dlr-status", body)
+        answered = await self._call_back("/dlr-status", body, self._callback_authorization)
         self._on_event("receipt", {"id": message_id, "status": status, "answered": answered})
         return answered
 
     def idle(self) -> Deferred[None]:
         """Fires when no callback is under way; those that wait for the clock don't count."""
         return self._started_waiters.until(lambda: self._busy == 0)
+
+    @property
+    def holding(self) -> int:
+        """How many clients are kept waiting on purpose, by "slow" or by a hanging one."""
+        return len(self._held)
 
     def arrived(self, count: int) -> Deferred[None]:
         """Fires when that many POSTs have come since the start, whatever became of them."""
@@ -248,11 +254,15 @@ class Gateway:
 
         It goes on if the returned Deferred is cancelled: a client that left takes nothing back.
         """
-        answer: Deferred[Answer] = Deferred()
+        answer: Deferred[Answer] = Deferred(self._held.discard)
 
         async def work() -> None:
-            result = await self._take(authorization, body)
-            if not answer.called:
+            result = await self._take(authorization, body, answer)
+            if answer.called:
+                return
+            if result.manner == "hang":
+                self._held.add(answer)
+            else:
                 answer.callback(result)
 
         self._begin(work())
@@ -260,7 +270,7 @@ class Gateway:
         self._look()
         return answer
 
-    async def _take(self, authorization: str, body: bytes) -> Answer:
+    async def _take(self, authorization: str, body: bytes, waiting: Deferred[Answer]) -> Answer:
         if not self.knows(authorization):
             self._on_event("refused", {"status": 401, "why": "wrong credentials"})
             return Answer(401)
@@ -272,7 +282,9 @@ class Gateway:
         asked = self.misbehaviours.applying_to(wanted["destination"], wanted["content"])
         for misbehaviour in asked:
             if misbehaviour.do == "slow":
+                self._held.add(waiting)
                 await deferLater(self._clock, misbehaviour.seconds)
+                self._held.discard(waiting)
         for misbehaviour in asked:
             instead = _instead(misbehaviour)
             if instead is not None:
@@ -281,10 +293,11 @@ class Gateway:
                 return instead
         message = self._remember(wanted)
         words = {misbehaviour.do for misbehaviour in asked}
+        late = sum(misbehaviour.seconds for misbehaviour in asked if misbehaviour.do == "late")
         if "early" in words:
-            await self._report(message, words)
+            await self._report(message, words, late)
         elif "never" not in words:
-            self._begin(self._report(message, words))
+            self._begin(self._report(message, words, late))
         return _acceptance(message, words)
 
     def _remember(self, wanted: Mapping[str, Any]) -> Message:
@@ -302,7 +315,7 @@ class Gateway:
         self._on_event("message", {name: getattr(message, name) for name in facts})
         return message
 
-    async def _report(self, message: Message, words: set[str]) -> None:
+    async def _report(self, message: Message, words: set[str], late: float) -> None:
         """Send the receipts of one message, each after the one before was answered."""
         final = next((word for word in FINAL if word in words), "received")
         statuses = ["submitted", "sent", final]
@@ -311,14 +324,21 @@ class Gateway:
         delays = (self._delays.submitted, self._delays.sent, self._delays.final)
         self._busy += 1
         try:
+            if "forged" in words:
+                await self._forge(message)
             for status, delay in zip(statuses, delays, strict=True):
                 if "early" not in words:
-                    await self._wait_until(message.at + delay)
+                    await self._wait_until(message.at + delay + late)
                 for _ in range(2 if "twice" in words else 1):
                     await self._send_receipt(message, status)
         finally:
             self._busy -= 1
             self._look()
+
+    async def _forge(self, message: Message) -> None:
+        if self.callback_url is not None:
+            forged = {"message_id": message.id, "status": "dead", "reference": message.reference}
+            await self._call_back("/dlr-status", forged, authorization=None)
 
     async def _send_receipt(self, message: Message, status: str) -> None:
         if self.callback_url is not None:
@@ -337,12 +357,14 @@ class Gateway:
             finally:
                 self._busy += 1
 
-    async def _call_back(self, path: str, body: Mapping[str, Any]) -> int:
+    async def _call_back(
+        self, path: str, body: Mapping[str, Any], authorization: str | None
+    ) -> int:
         if self.callback_url is None:
             raise ValueError("expected a callback_url: there is nobody to tell")
         headers = {"Content-Type": "application/json"}
-        if self._callback_authorization is not None:
-            headers["Authorization"] = self._callback_authorization
+        if authorization is not None:
+            headers["Authorization"] = authorization
         self._busy += 1
         try:
             posted = Deferred.fromCoroutine(
@@ -400,6 +422,8 @@ def _instead(misbehaviour: Misbehaviour) -> Answer | None:
         return Answer(manner="hang")
     if misbehaviour.do == "reset-before":
         return Answer(manner="reset")
+    if misbehaviour.do == "revoked":
+        return Answer(401)
     status = misbehaviour.status
     if status is None:
         return None

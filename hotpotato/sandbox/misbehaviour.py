@@ -12,6 +12,7 @@ BEFORE = {
     "slow": "waits `seconds`, then goes on; the SMS goes out even if the client has left by then",
     "hang-before": "takes nothing and never answers",
     "reset-before": "takes nothing and resets the connection",
+    "revoked": "takes nothing and answers as if the credentials were not valid any more",
 }
 AFTER = {
     "hang-after": "takes the message and never answers",
@@ -22,8 +23,10 @@ AFTER = {
 RECEIPTS = {
     "never": "sends no receipt",
     "early": "sends all receipts before it answers the POST",
+    "late": "sends each receipt `seconds` later than it would",
     "twice": "sends each receipt twice",
     "reversed": "sends the receipts in the wrong order",
+    "forged": "somebody without the credentials sends the receipt `dead` first",
 }
 FINAL = {
     "failed": "ends with that receipt in place of `received`",
@@ -43,8 +46,8 @@ class Misbehaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `text` (a regular expression) is found in, or to all; to the next `times` of them, or until it
     is taken back; and to each with the probability `chance`. Several may apply to one message.
 
-    `seconds` is for "slow". `retry_after` and `shape` are for a status: the header as it stands,
-    and the body: Modica's "error" or "code" shape, "empty" or "html".
+    `seconds` is for "slow" and "late". `retry_after` and `shape` are for a status: the header as it
+    stands, and the body: Modica's "error" or "code" shape, "empty" or "html".
     """
 
     do: str
@@ -69,7 +72,7 @@ class Misbehaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def refuses(self) -> bool:
         """Whether the message is not taken."""
-        return self.status is not None or self.do in ("hang-before", "reset-before")
+        return self.status is not None or (self.do in BEFORE and self.do != "slow")
 
     @property
     def choice(self) -> str | None:

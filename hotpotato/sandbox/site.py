@@ -115,7 +115,6 @@ async def _play(request: Any, answer: Answer) -> bytes:
     transport = request.channel.transport
     if answer.manner == "reset":
         transport.abortConnection()
-    if answer.manner in ("reset", "hang"):
         await Deferred()
     request.setResponseCode(answer.status)
     request.setHeader("Content-Type", answer.content_type)

@@ -66,6 +66,8 @@ class Embedded:
         reach it. Of no meaning to others.
     :param settings: PostgreSQL settings beyond the defaults. Those of the process that launches it
         count.
+    :param follows: the libpq URL of a server that lets us replicate: the cluster is made as a copy
+        of it, and is its standby until it is promoted.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Embedded:
         bin: Path | None = None,
         home: Path | None = None,
         settings: Mapping[str, str] | None = None,
+        follows: str | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self._as_root = os.geteuid() == 0
         self._digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
         self.home = (home or ROOT_HOME / self._digest) if self._as_root else self.directory
         self._bin = bin
+        self._follows = follows
         self._data = self.home / "data"
         self._log = self.home / "log"
         self._settings = self._defaults() | dict(settings or {})
@@ -201,6 +205,14 @@ class Embedded:
         if new.exists():
             shutil.rmtree(new)
         self._own(new)
+        if self._follows is None:
+            self._make_empty(new)
+        else:
+            self._copy(self._follows, new)
+        new.rename(self._data)
+        _sync(self.home)
+
+    def _make_empty(self, new: Path) -> None:
         arguments = [
             f"--pgdata={new}",
             f"--username={_DATABASE}",
@@ -215,8 +227,18 @@ class Embedded:
         self._run("initdb", *arguments)
         create = f"CREATE DATABASE {_DATABASE}"
         self._run("postgres", "--single", "-D", str(new), "postgres", sql=create)
-        new.rename(self._data)
-        _sync(self.home)
+
+    def _copy(self, server: str, new: Path) -> None:
+        arguments = [
+            f"--pgdata={new}",
+            f"--dbname={server}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-password",
+        ]
+        if self._settings.get("fsync") == "off":
+            arguments.append("--no-sync")
+        self._run("pg_basebackup", *arguments)
 
     def _launch(self) -> None:
         self._own(self._sockets)

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-HEADINGS = ("accepted", "delivered", "lost", "duplicates", "crashes", "longest outage of ingest")
+HEADINGS = (
+    "accepted",
+    "delivered",
+    "lost",
+    "duplicates",
+    "crashes",
+    "longest outage of ingest",
+    "back after",
+)
 Row = dict[str, int | str]
 
 
@@ -17,13 +25,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def note(request: pytest.FixtureRequest, row: Row) -> None:
-    """Put a row into the table; it is called after the test."""
+    """Put a row into the table; it is called after the test, and after the `fault` that it is of.
+
+    "back after" is how long it took from the database's return until a notification was taken.
+    """
     request.node.user_properties.append(("chaos", row))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     rows: list[tuple[str, Row]] = [
-        (report.head_line or report.nodeid, row)
+        (_name(report, row), row)
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", None) == "call"
@@ -41,3 +52,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for name, row in [("", head), *rows, ("in all", total)]:
         cells = [f"{row.get(heading, '-')!s:>{len(heading)}}" for heading in HEADINGS]
         terminalreporter.write_line("  ".join([f"{name:{width}}", *cells]))
+
+
+def _name(report: Any, row: Row) -> str:
+    name = str(report.head_line or report.nodeid)
+    return f"{name} ({row['fault']})" if "fault" in row else name

@@ -6,29 +6,19 @@ and the time are real here: leases run out after 10 s, and an unknown outcome wa
 
 from __future__ import annotations
 
-import json
 import random
-import re
 import signal
-import subprocess
-import sys
-from collections import Counter, deque
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections import Counter
 
 import pytest
 import pytest_twisted
-import treq
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.web.client import ResponseFailed
 
+from tests.chaos.site import RECOVERED_WITHIN, Process, Site
 from tests.chaos.table import Row, note
-from tests.cluster import free_port
-from tests.commands.conftest import surroundings
-from tests.world import ANNA, World, step, until
+from tests.world import until
 
 STEADY, BURST = 150, 50
 """Notifications that are answered before the signal, and those that it hits half-way."""
@@ -41,199 +31,6 @@ LOST = 10
 
 KILLS = 8
 """How many, at the least, are at random."""
-
-RECOVERED_WITHIN = 60.0
-"""Seconds, far more than the 20 of a lease and an unknown outcome: the machine may be busy."""
-
-# Tests in a container run as root, where nobody else may be able to read the checkout, and the
-# service refuses root. Apart from that refusal it is twistd as it is installed. Standard input ends
-# with the test run, however that dies, and the process with it.
-TWISTD = """
-import os, sys, threading
-threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
-os.geteuid = lambda: 65534
-sys.argv[0] = "twistd"
-from twisted.scripts.twistd import run
-run()
-"""
-
-
-class Process:
-    """A daemon in a process of its own, at a port of its own."""
-
-    def __init__(self, world: World, directory: Path, sender: str, port: int) -> None:
-        self.port = port
-        self._log = directory / f"{sender}-{port}.log"
-        config = directory / f"{sender}-{port}.toml"
-        options = "".join(f"{key} = {json.dumps(each)}\n" for key, each in world.modica.items())
-        config.write_text(
-            f'[api]\nlisten = ["tcp:{port}:interface=127.0.0.1"]\n'
-            f'[database]\nurl = "{world.database_url}"\n'
-            f'[senders.{sender}]\nplugin = "modica"\n{options}'
-        )
-        program = [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "hotpotato"]
-        with self._log.open("ab") as log:
-            self._running = subprocess.Popen(
-                [*program, "--config", str(config)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=directory,
-                env=surroundings(),
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    @property
-    def status(self) -> int | None:
-        """What it ended with, or None."""
-        return self._running.poll()
-
-    def signal(self, number: signal.Signals) -> None:
-        self._running.send_signal(number)
-
-    def end(self) -> None:
-        """Leave nothing running, whatever the test came to."""
-        self._running.kill()
-        self._running.communicate()
-
-
-class Site:
-    """A world whose daemons are processes; `accepted` are the hosts whose request got a 2xx."""
-
-    def __init__(self, world: World, directory: Path) -> None:
-        self.world = world
-        self.accepted: set[str] = set()
-        self.outage = 0.0
-        """The longest time without a 2xx, while somebody was asking for one."""
-        self._answered_at = 0.0
-        self._directory = directory
-        self._processes: list[Process] = []
-        self._requests: list[Deferred[None]] = []
-
-    def begin(self, port: int | None = None, sender: str = "modica") -> Process:
-        """Begin to start a daemon. The gateway calls the newest back."""
-        process = Process(self.world, self._directory, sender, port or free_port())
-        self._processes.append(process)
-        self.world.ports.append(process.port)
-        self.world.gateway.callback_url = f"{self.world.url}/api/senders/{sender}"
-        return process
-
-    async def start(self, port: int | None = None, sender: str = "modica") -> Process:
-        """Start a daemon, and wait until it is ready."""
-        process = self.begin(port, sender)
-        await self.ready(process)
-        return process
-
-    async def ready(self, process: Process) -> None:
-        """Wait until a daemon is ready."""
-        deadline = reactor.seconds() + RECOVERED_WITHIN
-        while not await self._is_ready(process):
-            assert process.status is None, process.log
-            assert reactor.seconds() < deadline, f"not ready:\n{process.log}"
-            await deferLater(reactor, 0.02)
-
-    async def _is_ready(self, process: Process) -> bool:
-        try:
-            answer = await self.world.http.get(f"http://127.0.0.1:{process.port}/readyz")
-            await treq.content(answer)
-        except (ConnectError, ConnectionClosed, ResponseFailed):
-            return False
-        return bool(answer.code == 200)
-
-    async def ended(self, process: Process, within: float) -> int:
-        """Wait until a process has ended and its database connections with it."""
-        await until(lambda: process.status is not None, "the process to end", within)
-        others = (
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
-            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
-        await until(lambda: not self.world.sql(others), "its transactions to end")
-        assert process.status is not None
-        return process.status
-
-    def notify(self, first: int, count: int = 1, at_once: int = 1) -> None:
-        """Send notifications of hosts that have these numbers, so many at a time."""
-        hosts = [f"host-{number:03}" for number in range(first, first + count)]
-        for start in range(at_once):
-            work = self._notify(hosts[start::at_once])
-            self._requests.append(Deferred.fromCoroutine(work))
-
-    async def _notify(self, hosts: list[str]) -> None:
-        for host in hosts:
-            body = {"hostname": host, "state": "CRITICAL", "service_name": "Postgres"}
-            try:
-                answer = await self.world.post("/api/servers/v2/notifications/send", body)
-            except Exception:
-                # No answer promises nothing, whatever stood in its way; nobody is there any more.
-                return
-            if 200 <= answer.status < 300:
-                self.accepted.add(host)
-                now = reactor.seconds()
-                self.outage = max(self.outage, now - (self._answered_at or now))
-                self._answered_at = now
-
-    async def answered(self) -> None:
-        """Wait until every request has been answered, or has failed."""
-        waiting = DeferredList(self._requests, fireOnOneErrback=True, consumeErrors=True)
-        await waiting.addTimeout(RECOVERED_WITHIN, reactor)
-
-    @property
-    def arrived(self) -> Counter[str]:
-        """How often each host's page is on Anna's phone."""
-        return Counter(
-            found[0] for text in self.world.texts(ANNA) if (found := re.search(r"host-\d+", text))
-        )
-
-    @property
-    def duplicates(self) -> int:
-        """How many pages arrived that had arrived before."""
-        return self.arrived.total() - len(self.arrived)
-
-    def in_flight(self) -> set[str]:
-        """The hosts whose page is being sent, as far as the database knows."""
-        rows = self.world.sql(
-            "SELECT hostname FROM attempt JOIN message ON message.id = message_id"
-            " JOIN notification ON notification.id = notification_id WHERE outcome IS NULL"
-        )
-        return {host for (host,) in rows}
-
-    def count(self, table: str, condition: str) -> int:
-        number: int = self.world.sql(f"SELECT count(*) FROM {table} WHERE {condition}")[0][0]
-        return number
-
-    async def all_arrived(self) -> None:
-        """Wait until each page is on the phone and nothing is sent any more."""
-        await until(
-            lambda: self.accepted <= self.arrived.keys(), "what was accepted", RECOVERED_WITHIN
-        )
-        open_ones = "status IN ('queued', 'sending')"
-        await until(
-            lambda: not self.count("message", open_ones), "nothing to be due", RECOVERED_WITHIN
-        )
-
-    async def stop(self) -> None:
-        for process in self._processes:
-            process.end()
-        for request in self._requests:
-            request.cancel()
-        await self.world.stop()
-
-
-@pytest_twisted.async_yield_fixture()
-async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """A world with a gateway, and with no daemon yet."""
-    world = World(database_url, virtual=False)
-    world.sender = {"concurrency": 30}
-    await world.gateway.start(reactor)
-    await world._populate()
-    # Each page in a message of its own, and only one for each host.
-    await world.without_pace(step(0, again=86_400))
-    made = Site(world, tmp_path)
-    yield made
-    await made.stop()
 
 
 async def under_load(site: Site) -> Process:
@@ -360,7 +157,6 @@ async def test_kills_at_random_lose_nothing(site: Site, request: pytest.FixtureR
     seconds = request.config.getoption("seconds")
     dice = random.Random(request.config.getoption("seed"))
     gateway = site.world.gateway
-    gateway._messages = deque()
     gateway.misbehave("slow", seconds=0.5)
     gateway.misbehave("never", chance=0.2)
     process = await site.start()

@@ -14,7 +14,7 @@ from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.web.client import Agent, ResponseFailed
 
 from hotpotato.sandbox import Delays, Gateway, Misbehaviour
@@ -496,6 +496,58 @@ async def test_retry_after_and_redirects_have_their_headers() -> None:
             assert response.code == status
             [found] = response.headers.getRawHeaders(header)
             assert url.endswith(found) if header == "location" else found == value
+
+
+@pytest_twisted.ensureDeferred
+async def test_credentials_can_be_revoked_for_a_while() -> None:
+    """Nothing is taken, and the answer is that of wrong credentials."""
+    async with bench() as b:
+        b.gateway.misbehave("revoked", times=1)
+        assert await patiently(b.post()) == (401, b"")
+        assert b.gateway.messages == ()
+        assert (await patiently(b.post()))[0] == 201
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_is_kept_waiting_is_counted_until_they_leave() -> None:
+    async with bench() as b:
+        for word in ("slow", "hang-before"):
+            b.gateway.misbehave(word, seconds=30, times=1)
+        waiting = [ensureDeferred(b.post()) for _ in range(2)]
+        await patiently(b.gateway.arrived(2))
+        assert b.gateway.holding == 1, "who is first kept waiting hangs as well"
+        for posting in waiting:
+            posting.addErrback(lambda failure: None)
+            posting.cancel()
+            await posting
+        while b.gateway.holding:
+            await patiently(deferLater(REACTOR, 0))
+
+
+@pytest_twisted.ensureDeferred
+async def test_receipts_can_be_late() -> None:
+    async with bench() as b:
+        b.gateway.misbehave("late", seconds=90)
+        await patiently(b.post())
+        await b.later(89)
+        assert b.statuses == []
+        await b.later(10)
+        assert b.statuses == ["submitted", "sent", "received"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_receipt_can_be_forged_by_somebody_without_the_credentials() -> None:
+    """Everything in it is right but who sends it."""
+    async with bench(callback_username="modica", callback_password="secret") as b:
+        b.gateway.misbehave("forged")
+        await patiently(b.post(reference="r1"))
+        await b.later(0)
+        await b.later(10)
+        assert b.statuses == ["dead", "submitted", "sent", "received"]
+        forged, *real = b.hot_potato.requests
+        assert json.loads(forged.body)["reference"] == "r1"
+        assert "authorization" not in forged.headers
+        assert all(request.headers["authorization"].startswith("Basic ") for request in real)
 
 
 @pytest_twisted.ensureDeferred

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_twisted
 from pytest_twisted import blockon
@@ -996,6 +997,30 @@ async def test_a_silent_first_server_costs_its_time_once_and_not_for_each_connec
     began = reactor.seconds()
     await ready(make(url, size=5, limits=QUICK), 5)
     assert QUICK.connect <= took(began) < QUICK.connect + 1.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_while_a_silent_server_costs_its_time_there_is_no_pause_on_top(
+    make: Make, black_hole: int
+) -> None:
+    """A standby may have been promoted meanwhile, and waits to be asked."""
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        closing.setblocking(False)
+        standby = closing.getsockname()[1]
+        limits = msgspec.structs.replace(QUICK, connect=0.3, retry_least=0.3, retry_most=0.3)
+        began = reactor.seconds()
+        make(f"postgresql://u@127.0.0.1:{black_hole},127.0.0.1:{standby}/d", limits=limits)
+        for _ in range(6):
+            await until(lambda: asked(closing), "to be asked")
+    assert took(began) < 6 * 0.3 + 1.0
+
+
+def asked(listening: socket.socket) -> bool:
+    """Turn away one who connects, if somebody does."""
+    with contextlib.suppress(BlockingIOError):
+        listening.accept()[0].close()
+        return True
+    return False
 
 
 @pytest_twisted.ensureDeferred

@@ -18,6 +18,7 @@ import pytest
 
 from hotpotato.store.embedded import ROOT_HOME, Embedded, EmbeddedFailed
 from hotpotato.testing.database import fast_place
+from tests.cluster import running
 
 CHECKOUT = Path(__file__).parents[2]
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -185,6 +186,20 @@ def test_settings_are_handed_to_postgresql(make: Make) -> None:
 
     assert ask(server.start(), "SHOW max_connections") == "17"
     assert ask(server.url, "SHOW fsync") == "off"
+
+
+def test_a_cluster_can_follow_another_until_it_is_promoted(programs: Path | None) -> None:
+    """It is made as a copy, hears of what is written after that, and then goes on by itself."""
+    which = "debian" if programs else "wheel"
+    with running(which) as primary, running(which, follows=primary) as standby:
+        primary.confirm(by_standby=True)
+        primary.sql("CREATE TABLE kept AS SELECT 42 AS answer")
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+            standby.sql("INSERT INTO kept VALUES (43)")
+        primary.kill()
+        standby.sql("SELECT pg_promote()")
+        standby.sql("INSERT INTO kept VALUES (43)")
+        assert standby.sql("SELECT answer FROM kept ORDER BY answer") == [(42,), (43,)]
 
 
 def test_starting_and_stopping_twice_is_the_same_as_once(make: Make) -> None:

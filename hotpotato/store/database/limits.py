@@ -14,8 +14,8 @@ class Limits(msgspec.Struct, frozen=True):
     of those who wait. A connection unused for `stale` seconds is asked whether it lives before it
     is handed out, and has `ping` seconds to answer; the one that listens is asked every `listen`
     seconds. What it hears within `hints` seconds of the last that was told is told together, then.
-    Between two tries to connect, or at one transaction, there are `retry_least` seconds,
-    then twice as many and so on up to `retry_most`.
+    From one try to connect, or at one transaction, to the next there are at the least `retry_least`
+    seconds, then twice as many and so on up to `retry_most`.
     """
 
     connect: float = 3.0

@@ -35,6 +35,7 @@ class Pool:
         self._why = "not connected yet"
         self._told_lost = False
         self._troubled = False
+        self._tried_at = float("-inf")
         self._stopping = False
 
     @property
@@ -81,13 +82,16 @@ class Pool:
                 self._troubled = False
                 await self._change()
             elif self._troubled:
-                # A server that takes us in and throws us out again is not asked at full speed.
+                # A server that takes us in and throws us out again is not asked at full speed. But
+                # one that is silent has cost us time enough, while another may have become primary.
                 self._troubled = False
-                await deferLater(self._reactor, next(waits))
+                tried = self._reactor.seconds() - self._tried_at
+                await deferLater(self._reactor, max(0.0, next(waits) - tried))
             else:
                 await self._connect_one()
 
     async def _connect_one(self) -> None:
+        self._tried_at = self._reactor.seconds()
         try:
             link = await self._connector.connect()
         except DatabaseError as error:
