@@ -63,7 +63,8 @@ async def of(transaction: Transaction, tenants: Sequence[int]) -> dict[int, Stor
             **dict(zip(Stored.__struct_fields__[:8], row[1:9], strict=True)),
             calm=tuple(row[9]),
             steps=tuple(
-                Step(**dict(zip(Step.__struct_fields__, step, strict=True)))
+                # Seconds come out of JSON as whole numbers where they are.
+                msgspec.convert(dict(zip(Step.__struct_fields__, step, strict=True)), Step)
                 for step in row[10] or ()
             ),
         )
