@@ -188,7 +188,9 @@ def _wanted(due: Due, decision: escalation.Decision, known: Known) -> list[Wante
         for page in decision.pages
     ]
     subject = text.Subject(state=due.state, hostname=due.hostname, service_name=due.service_name)
-    taken = text.taken_by_another(subject, due.acknowledged_by or "somebody", SEGMENTS)
+    taken = ""
+    if decision.notice:
+        taken = text.taken_by_another(subject, due.acknowledged_by or "somebody", SEGMENTS)
     # Where monitoring did not say that it is over, its last words are those of the problem.
     said = text.resolved_by(subject, due.resolved_by, SEGMENTS) if due.resolved_by else None
     return [

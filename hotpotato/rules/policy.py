@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -155,6 +156,7 @@ def turns(policy: Policy, after: float | None = None) -> Iterator[Turn]:
         yield Turn(last.after + number * again, (last,))
 
 
+@lru_cache(maxsize=1024)
 def next_turn(policy: Policy, place: float | None) -> Turn:
     """The turn that follows a place; there always is one."""
     return next(turns(policy, place))

@@ -29,7 +29,7 @@ SLOW = 1.0
 LOST = 10
 """Messages that the gateway has before the kill, and does nothing with."""
 
-KILLS = 8
+KILLS = 20
 """How many, at the least, are at random."""
 
 

@@ -25,6 +25,6 @@ class Limits(msgspec.Struct, frozen=True):
     stale: float = 1.0
     ping: float = 1.0
     listen: float = 5.0
-    hints: float = 0.025
+    hints: float = 0.04
     retry_least: float = 0.1
     retry_most: float = 2.0
