@@ -18,6 +18,11 @@ MOST_ADDRESSES = 10_000
 """Addresses that are remembered. Beyond, the one that has not failed for longest is forgotten."""
 
 
+MOST_HELD = 100
+"""Answers that are held back at once: each keeps a connection, of which there are so many. Beyond,
+failures are answered at once; they are slow enough by then."""
+
+
 class Doorman:
     """Counts failures by address. `report` is told of each whether it waits, for metrics.
 
@@ -42,8 +47,9 @@ class Doorman:
             del self._forgiven_at[next(iter(self._forgiven_at))]
         self._forgiven_at[who] = forgiven
         wait = failures.wait(forgiven, now)
-        self._report(wait > 0)
-        return self._hold(wait) if wait else None
+        held = wait > 0 and len(self._holding) < MOST_HELD
+        self._report(held)
+        return self._hold(wait) if held else None
 
     def release(self) -> None:
         """Let everybody who waits have the answer now."""

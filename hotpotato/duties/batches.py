@@ -14,6 +14,9 @@ Row = TypeVar("Row")
 STEP_ASIDE = 60.0
 """Seconds for which a row that can't be worked on lets others pass."""
 
+AFTER_SLOWNESS = 5.0
+"""The same where it only took too long: the database may be slow just now, or the row locked."""
+
 
 class Batches(Generic[Row]):
     """One batch is one transaction: claimed, worked on and written together.
@@ -60,7 +63,10 @@ class Batches(Generic[Row]):
                 count=len(self._claimed),
             )
             if self._most == 1:
-                await self._database.transaction(self._step_aside)
+                seconds = AFTER_SLOWNESS if isinstance(error, TooSlow) else STEP_ASIDE
+                await self._database.transaction(
+                    lambda transaction: self._postpone(transaction, self._claimed, seconds)
+                )
             self._most = 1
             return 0
         if not self._claimed:
@@ -75,6 +81,3 @@ class Batches(Generic[Row]):
         if self._claimed and len(self._claimed) >= self._most:
             return 0
         return await self._next_due(transaction)
-
-    async def _step_aside(self, transaction: Transaction) -> None:
-        await self._postpone(transaction, self._claimed, STEP_ASIDE)

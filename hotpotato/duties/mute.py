@@ -64,7 +64,7 @@ class Mute:
         return LOOK_EVERY
 
     async def _look(self, transaction: Transaction) -> _Seen:
-        known = await muteness.look(transaction, self._names)
+        known = await muteness.look(transaction, self._names, list(self._routes))
         traffic = rules.Traffic(
             waiting=known.waiting,
             refused=known.refused,
@@ -89,7 +89,8 @@ class Mute:
             for method, names in self._routes.items()
             if any(name not in failing for name in names)
         ]
-        told = await muteness.tell(transaction, methods, failing, _words(seconds, failing))
+        words = _words(seconds, failing)
+        told = await muteness.tell(transaction, methods, failing, words, seconds)
         return msgspec.structs.replace(seen, told=told, failing=failing)
 
 

@@ -38,6 +38,7 @@ class Upkeep:
         """Look at the next page of everything, in short transactions, one after the other."""
         # They are tried once in a round, since whoever waits for their locks is waited for.
         more = False if any(self._next.values()) else await self._partitions()
+        more |= await self._database.transaction(_give_up)
         more |= await self._database.transaction(self._forget)
         for kind in upkeep.KINDS:
             more |= await self._sweep(kind)
@@ -56,10 +57,9 @@ class Upkeep:
         return dropped is not None
 
     async def _forget(self, transaction: Transaction) -> bool:
-        given_up = await messages.expire(transaction, AT_ONCE)
         counts = await upkeep.forget(transaction, AT_ONCE)
         of_defaults = await upkeep.sweep_defaults(transaction, self._keep, AT_ONCE)
-        return AT_ONCE in (given_up, *counts, of_defaults)
+        return AT_ONCE in (*counts, of_defaults)
 
     async def _sweep(self, kind: upkeep.Kind) -> bool:
         swept = await self._database.transaction(
@@ -71,3 +71,7 @@ class Upkeep:
             return False
         self._next[kind.name] = swept.next
         return swept.next > 0
+
+
+async def _give_up(transaction: Transaction) -> bool:
+    return await messages.expire(transaction, AT_ONCE) == AT_ONCE

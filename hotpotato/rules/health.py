@@ -105,14 +105,22 @@ def is_canarys(why: str) -> bool:
     return why.startswith(_CANARY)
 
 
+FEW = 3
+"""Canaries in a row that fail before the next ones are sent RARELY."""
+
+RARELY = 600.0
+"""Seconds between canaries after that many have failed."""
+
+
 def canary_due(flown: Sequence[Canary], interval: float, within: float) -> float:
     """Seconds until the next canary is to be sent, 0 or less for now.
 
-    One each `interval`; after one that failed, more often, to find out when it is over.
+    One each `interval`; after one that failed, more often, to find out when it is over. After
+    three in a row less often: a number that answers no more is not to cost one each minute.
     """
     if not flown:
         return 0.0
-    last = flown[0]
-    failed = last.failed is not None and last.back is None
-    pause = max(within, min(PROBE_EVERY, interval)) if failed else interval
-    return pause - last.age
+    failed = [one.failed is not None and one.back is None for one in flown[:FEW]]
+    often = RARELY if len(failed) == FEW and all(failed) else PROBE_EVERY
+    pause = max(within, min(often, interval)) if failed[0] else interval
+    return pause - flown[0].age

@@ -406,12 +406,13 @@ async def stand(transaction: Transaction, standings: Sequence[Standing]) -> None
 async def expire(transaction: Transaction, most: int) -> int:
     """Give up what has been over for an hour and no sender took; returns how many, at most `most`.
 
-    That is what was queued for a method that no configured sender serves any more.
+    That is what was queued for a method that no configured sender serves any more, or was with one
+    of those when its daemon died.
     """
     rows = await transaction.rows(
         """
         SELECT id, method FROM message
-         WHERE due_at <= hotpotato_now() AND lease IS NULL
+         WHERE due_at <= hotpotato_now()
            AND expires_at <= hotpotato_now() - interval '1 hour'
          ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
         """,

@@ -25,33 +25,44 @@ class Known(msgspec.Struct, frozen=True):
     told: bool
 
 
-async def look(transaction: Transaction, senders: Sequence[str]) -> Known:
-    """What is known now; one daemon at a time may look."""
+async def look(transaction: Transaction, senders: Sequence[str], methods: Sequence[str]) -> Known:
+    """What is known now of these senders, and of the methods they serve.
+
+    One daemon at a time may look.
+    """
     await transaction.rows("SELECT FROM installation FOR UPDATE")
-    rows = await transaction.rows(_LOOK, {"senders": list(senders)})
+    rows = await transaction.rows(_LOOK, {"senders": list(senders), "methods": list(methods)})
     return Known(*rows[0])
 
 
-# A message that was let go some seconds ago should have been taken. One that was refused for good
+# A message that was let go some seconds ago should have been taken, unless it was tried in vain
+# before others were taken: then a bad number may be to blame. One that was refused for good
 # waits for nothing, but the newest attempt of its sender says so. What was told of this very thing
 # is no sign that anything else gets through. And while nobody looked, perhaps nobody tried.
 _LOOK = """
+WITH accepted AS MATERIALIZED (
+    SELECT attempt.settled_at
+      FROM attempt JOIN message ON message.id = attempt.message_id
+      LEFT JOIN notification ON notification.id = message.notification_id
+     WHERE attempt.outcome = 'accepted'
+       AND attempt.settled_at > hotpotato_now() - interval '1 day'
+       AND (notification.id IS NULL OR notification.server_id IS NOT NULL
+            OR notification.state <> 'UNDELIVERED')
+     ORDER BY attempt.settled_at DESC LIMIT 1
+)
 SELECT EXISTS (SELECT FROM message
                 WHERE due_at IS NOT NULL AND status IN ('queued', 'sending')
-                  AND released_at <= hotpotato_now() - interval '10 seconds'),
+                  AND released_at <= hotpotato_now() - interval '10 seconds'
+                  AND method = ANY(%(methods)s)
+                  AND NOT EXISTS (SELECT FROM attempt
+                                   WHERE attempt.message_id = message.id
+                                     AND attempt.settled_at <= (SELECT settled_at FROM accepted))),
        (SELECT min(extract(epoch FROM hotpotato_now() - last.settled_at))::float
           FROM unnest(%(senders)s::text[]) AS name,
                LATERAL (SELECT outcome, settled_at FROM attempt
                          WHERE attempt.sender = name ORDER BY id DESC LIMIT 1) AS last
          WHERE last.outcome = 'rejected'),
-       (SELECT extract(epoch FROM hotpotato_now() - attempt.settled_at)::float
-          FROM attempt JOIN message ON message.id = attempt.message_id
-          LEFT JOIN notification ON notification.id = message.notification_id
-         WHERE attempt.outcome = 'accepted'
-           AND attempt.settled_at > hotpotato_now() - interval '1 day'
-           AND (notification.id IS NULL OR notification.server_id IS NOT NULL
-                OR notification.state <> 'UNDELIVERED')
-         ORDER BY attempt.settled_at DESC LIMIT 1),
+       (SELECT extract(epoch FROM hotpotato_now() - settled_at)::float FROM accepted),
        CASE WHEN undelivered_seen_at > hotpotato_now() - interval '1 minute'
             THEN extract(epoch FROM hotpotato_now() - undelivered_since)::float END,
        undelivered_told_at IS NOT NULL
@@ -93,9 +104,15 @@ async def failing(transaction: Transaction, senders: Sequence[str], since: float
 
 
 async def tell(
-    transaction: Transaction, methods: Sequence[str], failing: Sequence[str], text: str
+    transaction: Transaction,
+    methods: Sequence[str],
+    failing: Sequence[str],
+    text: str,
+    since: float,
 ) -> int:
     """Tell everybody of the tenants whose messages wait or were refused; returns how many.
+
+    `since` is the seconds for which it has been so.
 
     `methods` are those that still have a sender which does not fail. Each person is told by their
     first contact of these. It is recorded for each tenant, also where nobody can be told.
@@ -103,7 +120,13 @@ async def tell(
     await transaction.execute("SELECT pg_notify('hotpotato', 'dispatch')")
     return await transaction.execute(
         _TELL,
-        {"methods": list(methods), "failing": list(failing), "text": text, "state": STATE},
+        {
+            "methods": list(methods),
+            "failing": list(failing),
+            "text": text,
+            "state": STATE,
+            "since": since,
+        },
     )
 
 
@@ -115,9 +138,11 @@ WITH affected AS MATERIALIZED (
     UNION
     SELECT last.tenant_id
       FROM unnest(%(failing)s::text[]) AS name,
-           LATERAL (SELECT tenant_id, outcome FROM attempt
+           LATERAL (SELECT tenant_id, outcome, settled_at FROM attempt
                      WHERE attempt.sender = name ORDER BY id DESC LIMIT 50) AS last
      WHERE last.outcome = 'rejected'
+       AND last.settled_at
+           > hotpotato_now() - make_interval(secs => %(since)s) - interval '1 minute'
 ), stored AS (
     INSERT INTO notification (tenant_id, received_at, effect, is_service, event, state, hostname,
                               output, late)

@@ -50,13 +50,15 @@ async def migrate(
 ) -> tuple[Migration, ...]:
     """Bring the schema up to date and return what was applied now.
 
-    All or nothing. Run twice, or from two hosts at once, the second finds nothing to do.
+    All or nothing. Run twice, or from two hosts at once, the second finds nothing to do. Raises
+    TooSlow where it would have to wait for somebody's lock, since daemons would wait behind it.
     """
     known = migrations() if wanted is None else wanted
 
     async def work(transaction: Transaction) -> tuple[Migration, ...]:
         await transaction.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         await transaction.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        await transaction.execute("SET LOCAL lock_timeout = '10s'")
         await transaction.execute(
             """
             CREATE TABLE IF NOT EXISTS migration (

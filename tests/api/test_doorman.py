@@ -123,9 +123,18 @@ def test_nobody_waits_for_what_another_address_does() -> None:
     assert other.heard == ["401"]
 
 
+def test_only_so_many_answers_are_held_back_so_that_there_are_connections_for_others() -> None:
+    house = House()
+    house.fail(ALLOWED + doorman.MOST_HELD)
+    one = house.connection()
+    one.say(WRONG)
+    assert one.heard == ["401"]
+    assert house.reported == [False] * ALLOWED + [True] * doorman.MOST_HELD + [False]
+
+
 def test_what_a_header_says_of_the_address_is_not_believed() -> None:
     house = House()
-    house.fail(3 * ALLOWED)
+    house.fail(ALLOWED + 10)
     liar = house.connection()
     liar.say(WRONG.replace(b"Host", b"X-Forwarded-For: 203.0.113.9\r\nForwarded: for=x\r\nHost"))
     assert liar.heard == []

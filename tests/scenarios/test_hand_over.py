@@ -49,7 +49,7 @@ async def test_what_came_since_the_shift_began_is_told_once(world: World) -> Non
     world.sql("UPDATE shift SET handed_over_at = NULL WHERE during @> hotpotato_now()")
     world.sql("SELECT pg_notify('hotpotato', 'hand-over')")
     await world.advance(60)
-    assert not world.sql("SELECT FROM shift WHERE handed_over_at IS NULL")
+    assert not world.sql("SELECT id FROM shift WHERE handed_over_at IS NULL")
     assert len(world.texts(BOB)) == 1
 
 

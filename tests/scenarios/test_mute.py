@@ -142,6 +142,28 @@ async def test_one_message_that_is_refused_in_a_quiet_night_is_no_alarm(world: W
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_bad_number_is_to_blame_itself_once_others_are_reached(world: World) -> None:
+    """Anna's is tried in vain for an hour. At first it looks as if nothing could be delivered."""
+    await without_mail(world)
+    world.gateway.misbehave("503", number=ANNA)
+    await world.notify()
+    await world.advance(3600, step=20)
+    assert world.texts(BOB), "he was paged when she could not be"
+    assert world.sql("SELECT id FROM message WHERE due_at IS NOT NULL"), "hers is still to be sent"
+    assert len(world.sql("SELECT id FROM notification WHERE state = 'UNDELIVERED'")) == 1
+    assert undelivered(world) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_no_sender_serves_is_not_held_against_those_there_are(world: World) -> None:
+    world.sql("UPDATE contact SET method = 'pigeon', address = 'loft 3' WHERE address = %s", ANNA)
+    await world.notify()
+    await world.advance(1200, step=10)
+    assert ("page", "Anna", "queued") in world.messages()
+    assert not world.sql("SELECT id FROM notification WHERE state = 'UNDELIVERED'")
+
+
+@pytest_twisted.ensureDeferred
 async def test_our_own_outage_is_not_held_against_the_senders(world: World) -> None:
     """A message waited when everything stopped; half an hour later nobody had tried in vain."""
     await without_mail(world)

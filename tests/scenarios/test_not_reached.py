@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
 
 from hotpotato import rota
 from hotpotato.store import people
 from hotpotato.store.database import Transaction
+from tests.scenarios.script import Script
 from tests.world import ANNA, BOB, CLEO, World, step
 
 
@@ -227,3 +229,21 @@ async def test_what_no_sender_serves_any_more_is_given_up_and_that_pages_the_oth
     assert "given up after 24 hours: no sender serves pigeon" in world.story()
     assert ("page", "Anna", "failed") in world.messages()
     assert any(text.startswith("CRITICAL") for text in world.texts(BOB))
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_with_a_sender_that_is_gone_is_given_up_too(
+    scripted: World, script: Script
+) -> None:
+    """The daemon died while it was sending; the next one has no such sender."""
+    script.then = lambda message: Deferred()
+    scripted.hanging = 1
+    await scripted.notify()
+    await scripted.settle()
+    await scripted.crash()
+    scripted.hanging = 0
+    scripted.sql("UPDATE message SET method = 'pigeon'")
+    await scripted.start_daemon(senders={"modica": scripted.modica})
+    await scripted.advance(28 * 3600, step=4 * 3600)
+    assert "given up after 24 hours: no sender serves pigeon" in scripted.story()
+    assert not scripted.sql("SELECT id FROM message WHERE lease IS NOT NULL")

@@ -20,7 +20,8 @@ BEGIN
     SELECT relname INTO child
       FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
      WHERE inhparent = parent::regclass AND relname ~ '_[0-9]{8}$'
-       AND to_timestamp(right(relname, 8) || ' UTC', 'YYYYMMDD TZ') + interval '7 days' <= before
+       AND to_date(right(relname, 8), 'YYYYMMDD')::timestamp AT TIME ZONE 'UTC'
+           + interval '7 days' <= before
      ORDER BY relname LIMIT 1;
     IF child IS NOT NULL THEN
         EXECUTE format('DROP TABLE %I', child);

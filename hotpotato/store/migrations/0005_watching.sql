@@ -2,17 +2,6 @@
 -- Hot Potato looks after itself: whether anything can be delivered, and canaries. Nothing that a daemon
 -- of the version before relies on has changed.
 
--- ---------------------------------------------------------------- muteness
-
--- `undelivered_since`: since when something is due and no provider takes anything; null while that is not
--- so. `undelivered_seen_at`: when that was looked at last. `undelivered_told_at`: when everybody was told
--- that it has been so for long.
-ALTER TABLE installation
-    ADD COLUMN undelivered_since   timestamptz,
-    ADD COLUMN undelivered_seen_at timestamptz,
-    ADD COLUMN undelivered_told_at timestamptz,
-    ADD CONSTRAINT installation_told_of_something
-        CHECK (undelivered_told_at >= undelivered_since);
 -- When did any provider last take a message?
 CREATE INDEX attempt_accepted ON attempt (settled_at) WHERE outcome = 'accepted';
 
@@ -34,3 +23,16 @@ CREATE TABLE canary (
 CREATE INDEX canary_of_sender ON canary (sender, id);
 -- What somebody wrote to us, by when: an answering number is no phone of a person.
 CREATE INDEX reply_from ON reply (address, received_at);
+
+-- ---------------------------------------------------------------- the installation
+
+-- Last, since every daemon waits while this is locked.
+-- `undelivered_since`: since when something is due and no provider takes anything; null while that is not
+-- so. `undelivered_seen_at`: when that was looked at last. `undelivered_told_at`: when everybody was told
+-- that it has been so for long.
+ALTER TABLE installation
+    ADD COLUMN undelivered_since   timestamptz,
+    ADD COLUMN undelivered_seen_at timestamptz,
+    ADD COLUMN undelivered_told_at timestamptz,
+    ADD CONSTRAINT installation_told_of_something
+        CHECK (undelivered_told_at >= undelivered_since);
