@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
-import ipaddress
 import json
 import os
 import shutil
@@ -26,11 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from hotpotato import notify
+from tests.certificates import certificate
 
 PYTHON = os.environ.get("HOTPOTATO_NOTIFY_PYTHON", sys.executable)
 SOURCE = Path(notify.__file__)
@@ -1440,41 +1437,12 @@ def test_whatever_breaks_inside_there_is_a_line_and_no_traceback(
     assert len(client.spooled()) == 1
 
 
-def certificate(directory: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_path, key_path = directory / "cert.pem", directory / "cert.key"
-    certificate_path.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return certificate_path, key_path
-
-
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[HotPotato, Path]]:
-    certificate_path, key_path = certificate(tmp_path)
+    certificate_path = tmp_path / "cert.pem"
+    certificate_path.write_bytes(certificate("127.0.0.1"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate_path, key_path)
+    context.load_cert_chain(certificate_path)
     running = HotPotato(tmp_path / "spool", context)
     yield running, certificate_path
     running.close()

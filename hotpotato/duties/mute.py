@@ -19,7 +19,7 @@ LOOK_EVERY = 10.0
 class _Seen(msgspec.Struct, frozen=True):
     """What one look found: the seconds, whether it is an alarm, and since this look or until it.
 
-    `told`: how many people are told now, and by `others`.
+    `told`: how many people are told now, since the senders that are `failing` can't.
     """
 
     seconds: float | None

@@ -34,7 +34,6 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
 
     shift_id: int
     id: int
-    tenant_id: int
     status: AlertStatus
     state: str
     hostname: str
@@ -83,8 +82,8 @@ async def unresolved(transaction: Transaction, shifts: Iterable[int]) -> list[Op
     """
     rows = await transaction.rows(
         """
-        SELECT shift.id, alert.id, alert.tenant_id, alert.status, alert.state, alert.hostname,
-               alert.service_name, alert.acknowledged_by, alert.last_notification_id, alert.round
+        SELECT shift.id, alert.id, alert.status, alert.state, alert.hostname, alert.service_name,
+               alert.acknowledged_by, alert.last_notification_id, alert.round
           FROM shift JOIN schedule ON schedule.id = shift.schedule_id
           JOIN alert ON alert.tenant_id = schedule.tenant_id
          WHERE shift.id = ANY(%s) AND alert.status <> 'resolved' AND NOT alert.silenced
