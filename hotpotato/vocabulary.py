@@ -116,12 +116,12 @@ class Progress(enum.StrEnum):
     FAILED = "failed"
 
 
-class Fields(msgspec.Struct, frozen=True, kw_only=True):
+class Fields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A notification's fields after cleaning: text or absent (None), never an empty string.
 
     `timestamp` is what the monitoring server's clock said, or None where it wasn't understood;
     it is shown, never ordered, deduplicated or expired by. `is_service` says whether it is about
-    a service or a host.
+    a service or a host. As JSON it has the names of the columns of `notification`.
     """
 
     hostname: str
@@ -132,7 +132,7 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str | None = None
     trouble_code: str | None = None
     output: str | None = None
-    timestamp: datetime | None = None
+    timestamp: datetime | None = msgspec.field(default=None, name="sent_at")
     author: str | None = None
     comment: str | None = None
     number: str | None = None

@@ -90,6 +90,9 @@ class Direct:
             cursor.execute(sql, args)
             return succeed(cursor.fetchall())
 
+    def hint(self, payload: str) -> None:
+        """See `Database.hint`; there is no loop to hear it."""
+
     def transaction(self, work: Callable[[Any], Awaitable[T]]) -> Deferred[T]:
         """See `Database.transaction`."""
 

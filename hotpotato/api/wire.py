@@ -7,14 +7,16 @@ paths and hosts with plain text or HTML, and logs them as failures. Here neither
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, server
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 
 from hotpotato.api.answers import RETRY_AFTER, Refused, error
@@ -36,6 +38,7 @@ IDLE = 60.0
 
 _LENGTH = b"content-length"
 _MOST_DIGITS = 18
+_LONGEST_LENGTH = len(_LENGTH + b":") + _MOST_DIGITS
 _NORMAL = re.compile(rb"(?:/[A-Za-z0-9_.~-]+)+(?:\?.*)?", re.DOTALL)
 _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 
@@ -103,7 +106,7 @@ class BoundedRequest(server.Request):
         self._held = 0
 
 
-class Channel(http.HTTPChannel):
+class Channel(HTTPChannel):
     """HTTP/1.1 that answers with an envelope also what it can't read as HTTP at all."""
 
     factory: Site
@@ -113,6 +116,30 @@ class Channel(http.HTTPChannel):
         super().connectionMade()  # type: ignore[no-untyped-call]
         if not self.factory.admit(self):
             self.refuse(503, "too many connections are open")
+
+    def getHost(self) -> IAddress:
+        """The address of this end."""
+        return self._ends[0]
+
+    def getPeer(self) -> IAddress:
+        """The address of the other end."""
+        return self._ends[1]
+
+    def isSecure(self) -> bool:
+        """Whether this is TLS."""
+        return self._secure
+
+    # Every request asks for these, and they stay what they are when the first one has come: not
+    # earlier, since a proxy in front may have to say first for whom it asks.
+
+    @cached_property
+    def _ends(self) -> tuple[IAddress, IAddress]:
+        transport: Any = self.transport
+        return transport.getHost(), transport.getPeer()
+
+    @cached_property
+    def _secure(self) -> bool:
+        return bool(HTTPChannel.isSecure(self))
 
     def requestDone(self, request: http.Request) -> None:
         """Wait for the next request, now that this one is answered."""
@@ -127,17 +154,18 @@ class Channel(http.HTTPChannel):
     def refuse(self, status: int, why: str) -> None:
         """Answer before the request is complete, and close: what follows can't be understood."""
         self._answer(status, why)
-        http.HTTPChannel.loseConnection(self)
+        HTTPChannel.loseConnection(self)
 
     def headerReceived(self, line: bytes) -> bool:
         """See Twisted; a length that Python won't convert is not well-formed either."""
         # Called for every line of every head, so all but this one go the shortest way.
-        if line[: len(_LENGTH)].lower() == _LENGTH:
+        if len(line) > _LONGEST_LENGTH and line[: len(_LENGTH)].lower() == _LENGTH:
             name, _, value = line.partition(b":")
             if len(name.strip()) == len(_LENGTH) and len(value.strip()) > _MOST_DIGITS:
                 self._respondToBadRequestAndDisconnect()
                 return False
-        return bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
+        received: bool = HTTPChannel.headerReceived(self, line)
+        return received
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a line of the head that is longer than the whole head may be."""
@@ -150,7 +178,7 @@ class Channel(http.HTTPChannel):
         """Close a connection whose time is up, with an answer if a request has begun."""
         if self.requests:
             self._answer(408, f"the request was not complete within {IDLE:g} s")
-        http.HTTPChannel.timeoutConnection(self)
+        HTTPChannel.timeoutConnection(self)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(400, "this is not a well-formed HTTP/1.1 request")
@@ -163,7 +191,7 @@ class Channel(http.HTTPChannel):
             f"Content-Type: {answer.content_type}\r\n"
             f"{again}Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
         )
-        http.HTTPChannel.write(self, head.encode() + answer.body)
+        HTTPChannel.write(self, head.encode() + answer.body)
 
 
 class Site(server.Site):
@@ -205,7 +233,7 @@ class Site(server.Site):
             if silent is None:
                 return False
             self.left(silent)
-            http.HTTPChannel.loseConnection(silent)
+            HTTPChannel.loseConnection(silent)
         self._channels[channel] = None
         return True
 

@@ -1,7 +1,7 @@
 """The one mechanism for what must happen later: a row has a due time, and a loop looks at it.
 
-A loop sleeps until the next due time that it knows, or until it is woken by a NOTIFY. It never
-polls fast, and its sleep is bounded, since a NOTIFY is only a hint.
+A loop sleeps until the next due time that it knows, or until it is woken by a hint. It never
+polls fast, and its sleep is bounded, since a hint may be lost.
 """
 
 from __future__ import annotations

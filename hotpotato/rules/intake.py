@@ -7,6 +7,7 @@ is only a notification that names no host or no state.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -167,7 +168,10 @@ def clean(raw: Mapping[str, object], zone: ZoneInfo, *, month_first: bool | None
     - `timestamp` is read by `times.understand`, whose `zone` and `month_first` these are.
     """
     remarks: list[str] = []
-    texts = {name: _text(name, raw.get(name), remarks) for name in _TEXTS}
+    texts = {
+        name: value if _is_clean(value := raw.get(name)) else _text(name, value, remarks)
+        for name in _TEXTS
+    }
     hostname, state = texts["hostname"], texts["state"]
     if hostname is None or state is None:
         missing = [name for name in ("hostname", "state") if texts[name] is None]
@@ -290,8 +294,6 @@ def _as_far_as_readable(body: bytes) -> str:
 
 def _text(name: str, value: object, remarks: list[str]) -> str | None:
     """One text field, cleaned; None if it is absent."""
-    if value is None or _is_clean(value):
-        return value
     if _is_absent(value):
         return None
     text = value if isinstance(value, str) else _as_text(name, value, remarks)
@@ -308,12 +310,13 @@ def _text(name: str, value: object, remarks: list[str]) -> str | None:
     return None if _is_absent(text) else text
 
 
-def _is_clean(value: object) -> TypeGuard[str]:
-    """Whether this is a short text of printable ASCII that cleaning would leave as it is.
+def _is_clean(value: object) -> TypeGuard[str | None]:
+    """Whether this is nothing, or a short text of printable ASCII that cleaning would leave as it
+    is.
 
     Nearly all of what comes is, and finding that out costs a fraction of the whole cleaning.
     """
-    return (
+    return value is None or (
         isinstance(value, str)
         and 0 < len(value) <= _LEAST_MOST_BYTES
         and value.isascii()
@@ -359,6 +362,7 @@ def _event(event: str | None, notif_type: str | None, remarks: list[str]) -> Eve
     return named or fallback
 
 
+@functools.lru_cache(256)
 def _event_named(text: str | None) -> Event | None:
     if not text:
         return None

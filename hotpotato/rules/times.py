@@ -35,6 +35,10 @@ _NUMBER = _pattern(r"[+-]?\d+(?:\.\d*)?(?:E[+-]?\d{1,3})?")
 _ISO = _pattern(
     r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)(?:T|\s+)" rf"{_CLOCK}(?:\s*{_ZONE})?"
 )
+# What nearly everybody sends; Python reads it by itself, and many times faster.
+_PLAIN = re.compile(
+    r"(\d{4}-\d\d-\d\d[ T][0-2]\d:[0-5]\d:[0-5]\d(?:\.\d{1,6})?) ?(Z|[+-]\d\d(?::?\d\d)?)", re.ASCII
+)
 _LONG = _pattern(
     r"(?:[A-Z]{3,9},?\s+)?(?P<name>[A-Z]{3})\s+(?P<day>\d{1,2})\s+"
     rf"{_CLOCK}(?:\s+{_ZONE})?\s+(?P<year>\d{{4}})"
@@ -83,7 +87,9 @@ def outgoing(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise ValueError("a moment needs a time zone")
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
 def _read(value: object, zone: ZoneInfo, month_first: bool | None) -> datetime | None:
@@ -101,6 +107,8 @@ def _read(value: object, zone: ZoneInfo, month_first: bool | None) -> datetime |
 
 
 def _read_text(text: str, zone: ZoneInfo, month_first: bool | None) -> datetime | None:
+    if match := _PLAIN.fullmatch(text):
+        return datetime.fromisoformat(match[1] + match[2]).astimezone(UTC)
     if _NUMBER.fullmatch(text):
         return _from_seconds(Decimal(text))
     if match := _ISO.fullmatch(text):

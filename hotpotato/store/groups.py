@@ -16,14 +16,11 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class Claim(tuple[bytes, bool]):
-    """A thing an item touches, and whether nothing else in its group may touch it afterwards."""
+class Claim(msgspec.Struct, frozen=True):
+    """That an item touches `thing`; with `last`, later items with it wait for the next group."""
 
-    __slots__ = ()
-
-    def __new__(cls, thing: bytes, last: bool) -> Claim:
-        """Say that an item touches `thing`; `last`: later items with it wait for the next group."""
-        return super().__new__(cls, (thing, last))
+    thing: bytes
+    last: bool
 
 
 class _Entry(msgspec.Struct, Generic[Item, Answer], frozen=True, eq=False):
@@ -115,13 +112,14 @@ class Groups(Generic[Item, Answer]):
             if len(group) >= self._size:
                 left.extend(self._queue[position:])
                 break
-            if any(thing in closed for thing, _ in entry.claims):
-                closed.update(thing for thing, _ in entry.claims)
+            touched = {claim.thing for claim in entry.claims}
+            if not closed.isdisjoint(touched):
+                closed |= touched
                 left.append(entry)
                 continue
             group.append(entry)
-            things.update(thing for thing, _ in entry.claims)
-            closed.update(thing for thing, last in entry.claims if last)
+            things |= touched
+            closed.update(claim.thing for claim in entry.claims if claim.last)
         self._queue = left
         return group, things
 

@@ -23,11 +23,11 @@ from hotpotato.store.groups import Claim, Groups
 from hotpotato.vocabulary import Effect, Fields
 
 
-class Incoming(msgspec.Struct, frozen=True, kw_only=True):
+class Incoming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One notification, cleaned and judged, on its way to disk.
 
     `subject` is the digest of what its alert is about. `content` is the digest of what it says;
-    `idempotency` the request's Idempotency-Key. `original` is the request as it came, where
+    `idempotency` that of the request's Idempotency-Key. `original` is the request as it came, where
     cleaning changed it.
     """
 
@@ -37,7 +37,7 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     content: bytes
     effect: Effect
     fields: Fields
-    idempotency: str | None = None
+    idempotency: bytes | None = None
     remark: str | None = None
     original: str | None = None
 
@@ -79,22 +79,25 @@ class Ingest:
         return self._groups.add(incoming)
 
     async def _commit(self, group: Sequence[Incoming]) -> Sequence[Stored | UnknownKey]:
-        locks = sorted({_lock_number(thing) for item in group for thing, _ in _claims(item)})
+        locks = sorted({_lock_number(claim.thing) for item in group for claim in _claims(item)})
         subjects = list({item.subject for item in group})
-        rows = [_row(order, item) for order, item in enumerate(group)]
-        answers = await self._database.statement(
-            _SQL,
-            {
-                "locks": locks,
-                "subjects": subjects,
-                "rows": msgspec.json.encode(rows).decode(),
-            },
-            INGEST,
-        )
+        try:
+            answers = await self._database.statement(
+                _SQL,
+                {
+                    "locks": locks,
+                    "subjects": subjects,
+                    "rows": msgspec.json.encode(group).decode(),
+                },
+                INGEST,
+            )
+        finally:
+            # To this daemon's escalation; should it die now, another one looks by itself.
+            self._database.hint("escalation")
         stored = {
             order: Stored(**dict(zip(_ANSWER, rest, strict=True))) for order, *rest in answers
         }
-        return [stored.get(order, UnknownKey()) for order in range(len(group))]
+        return [stored.get(order, UnknownKey()) for order in range(1, len(group) + 1)]
 
 
 def idempotency_digest(key: str) -> bytes:
@@ -107,29 +110,13 @@ def _claims(item: Incoming) -> Sequence[Claim]:
     ends = item.effect in (Effect.RESOLVE, Effect.ACKNOWLEDGE)
     claims = [Claim(item.subject, last=ends)]
     if item.idempotency is not None:
-        scope = f"{item.server_id}:{item.idempotency}".encode()
+        scope = b"%d:%b" % (item.server_id, item.idempotency)
         claims.append(Claim(hashlib.sha256(scope).digest(), last=True))
     return claims
 
 
 def _lock_number(thing: bytes) -> int:
     return int.from_bytes(thing[:8], "big", signed=True)
-
-
-def _row(order: int, item: Incoming) -> dict[str, object]:
-    row: dict[str, object] = msgspec.structs.asdict(item.fields)
-    row.update(
-        ord=order,
-        key_digest=item.key_digest.hex(),
-        server_id=item.server_id,
-        subject=item.subject.hex(),
-        content=item.content.hex(),
-        effect=item.effect,
-        remark=item.remark,
-        original=item.original,
-        idempotency=item.idempotency and idempotency_digest(item.idempotency).hex(),
-    )
-    return row
 
 
 _ANSWER = (
@@ -152,9 +139,6 @@ SELECT set_config('enable_seqscan', 'off', true);
 SELECT id FROM alert WHERE subject = ANY(%(subjects)s::bytea[]) AND status <> 'resolved'
  ORDER BY id FOR NO KEY UPDATE;
 
--- A hint for the escalation; it travels with the commit.
-SELECT pg_notify('hotpotato', 'escalation');
-
 EXECUTE ingest(%(rows)s)
 """
 
@@ -163,20 +147,22 @@ INGEST = Prepared(
     "json",
     r"""
 WITH input AS MATERIALIZED (
-    SELECT i.ord, i.effect, i.is_service, i.event, i.state, i.hostname, i.service_name,
-           i.display_name, i.trouble_code, i.output, i."timestamp" AS sent_at, i.author, i.comment,
-           i.number, i.late, i.remark, i.original, decode(i.subject, 'hex') AS subject,
-           decode(i.content, 'hex') AS content, decode(i.idempotency, 'hex') AS idempotency,
+    -- The fields are those of a row of `notification`, and bytes are in base64.
+    SELECT i.ord, i.effect, (i.fields).is_service, (i.fields).event, (i.fields).state,
+           (i.fields).hostname, (i.fields).service_name, (i.fields).display_name,
+           (i.fields).trouble_code, (i.fields).output, (i.fields).sent_at, (i.fields).author,
+           (i.fields).comment, (i.fields).number, coalesce((i.fields).late, false) AS late,
+           i.remark, i.original, decode(i.subject, 'base64') AS subject,
+           decode(i.content, 'base64') AS content, decode(i.idempotency, 'base64') AS idempotency,
            server.id AS server_id, server.name AS server_name, server.tenant_id
-      FROM json_to_recordset($1) AS i(
-               ord integer, key_digest text, server_id bigint, subject text, content text,
-               idempotency text, effect text, remark text, original text, is_service boolean,
-               event text, state text, hostname text, service_name text, display_name text,
-               trouble_code text, output text, "timestamp" timestamptz, author text, comment text,
-               number text, late boolean)
+      FROM ROWS FROM (json_to_recordset($1) AS (
+               key_digest text, server_id bigint, subject text, content text, idempotency text,
+               effect text, remark text, original text, fields notification))
+           WITH ORDINALITY AS i(key_digest, server_id, subject, content, idempotency, effect,
+                                remark, original, fields, ord)
       JOIN server ON server.id = i.server_id AND server.disabled_at IS NULL
-           AND (server.key_digest = decode(i.key_digest, 'hex')
-                OR server.old_key_digest = decode(i.key_digest, 'hex')
+           AND (server.key_digest = decode(i.key_digest, 'base64')
+                OR server.old_key_digest = decode(i.key_digest, 'base64')
                    AND server.old_key_until > hotpotato_now())
 ), used AS (
     -- Said before, under the same Idempotency-Key.

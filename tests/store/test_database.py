@@ -918,6 +918,27 @@ async def test_notifications_are_heard_also_after_the_connection_was_lost(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_hint_is_heard_by_its_own_process_only_and_what_follows_at_once_is_told_together(
+    cluster: Cluster, make: Make
+) -> None:
+    mine, other = make(cluster.url(), size=1), make(cluster.url(), size=1)
+    heard: list[frozenset[str] | None] = []
+    elsewhere: list[frozenset[str] | None] = []
+    mine.listen(heard.append)
+    other.listen(elsewhere.append)
+    await until(lambda: heard and elsewhere, "the beginning")
+    mine.hint("one")
+    assert heard == [None, frozenset({"one"})]
+    for word in ("two", "three", "two"):
+        mine.hint(word)
+    await until(lambda: len(heard) > 2, "what is told together", 2.0)
+    assert heard[2:] == [frozenset({"two", "three"})]
+    cluster.sql("SELECT pg_notify('hotpotato', 'all')")
+    await until(lambda: "all" in words(elsewhere), "what all are told", 2.0)
+    assert words(elsewhere) == {"all"}
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_one_who_listens_notices_a_peer_that_is_gone_without_a_word(
     cluster: Cluster, make: Make, proxy: Proxy
 ) -> None:

@@ -60,7 +60,7 @@ class Listener:
 
     async def _listen(self) -> None:
         """Connect and listen until the connection is lost, which raises."""
-        link = await self._connector.connect(self._hear)
+        link = await self._connector.connect(self.hear)
         try:
             link.when_lost(lambda link: self._wake())
             await link.execute(f"LISTEN {CHANNEL}", None, self._limits.ping)
@@ -73,7 +73,8 @@ class Listener:
         finally:
             link.close()
 
-    def _hear(self, payloads: frozenset[str]) -> None:
+    def hear(self, payloads: frozenset[str]) -> None:
+        """Tell these, now or with others a moment later."""
         self._gathered |= payloads
         if self._gathering is None:
             self._tell_gathered()
