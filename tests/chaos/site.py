@@ -158,6 +158,8 @@ class Site:
         """The longest time without a 2xx, while somebody was asking for one."""
         self.answered_at = 0.0
         """When the last 2xx came."""
+        self.lag = 0.0
+        """How late this process itself was at the most: as late may a daemon be, beside it."""
         self.refusals: list[tuple[float, float, int]] = []
         """Of every 503: when it was asked, the seconds that it took, and the port."""
         self.taken: Counter[int] = Counter()
@@ -273,7 +275,9 @@ class Site:
             self._requests = [request for request in self._requests if not request.called]
             work = self._surely(f"host-{self._told:04}", self._told)
             self._requests.append(Deferred.fromCoroutine(work))
+            paused = reactor.seconds()
             await deferLater(reactor, TELL_EVERY)
+            self.lag = max(self.lag, reactor.seconds() - paused - TELL_EVERY)
 
     async def _surely(self, host: str, turn: int) -> None:
         for number in itertools.count(turn):

@@ -19,6 +19,9 @@ from tests.chaos.table import note
 DEATHS = 38
 """In each scene, at operations that are spread over it. `make chaos` has one at each operation."""
 
+LIVES = 4_000
+"""How many daemons live for a time at random, at the least, in each lane of `make chaos`."""
+
 MEAN_LIFE = 300
 """Operations that a daemon lives at random: often it does not see the end of its taking over."""
 
@@ -79,13 +82,14 @@ async def test_lives_of_any_length_lose_nothing(
     house: House, lane: int, logged: list[LogEvent], request: pytest.FixtureRequest
 ) -> None:
     """Daemons die again while they take over from the dead, and receipts come as they like."""
-    seconds = request.config.getoption("seconds") or 5.0
+    seconds = request.config.getoption("seconds")
+    lives = LIVES if seconds else 0
     dice = random.Random(f"{request.config.getoption('seed')}-{lane}")
     house.next_life = lambda: 1 + int(dice.expovariate(1 / MEAN_LIFE))
     house.life.live_for(MEAN_LIFE)
-    until = reactor.seconds() + seconds
+    until = reactor.seconds() + (seconds or 5.0)
     scene = 0
-    while reactor.seconds() < until:
+    while reactor.seconds() < until or house.account.crashes < lives:
         scene += 1
         name = dice.choice(list(SCENES))
         house.gateway.behave()

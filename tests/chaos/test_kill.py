@@ -29,8 +29,8 @@ SLOW = 1.0
 LOST = 10
 """Messages that the gateway has before the kill, and does nothing with."""
 
-KILLS = 20
-"""How many, at the least, are at random."""
+KILLS, MANY_KILLS = 20, 200
+"""How many, at the least, are at random: for `make test`, and for `make chaos`."""
 
 
 async def under_load(site: Site) -> Process:
@@ -164,7 +164,7 @@ async def test_kills_at_random_lose_nothing(site: Site, request: pytest.FixtureR
     loading = Deferred.fromCoroutine(steady(site, 0.05)).addErrback(lambda _: None)
     kills = 0
     in_flight: Counter[str] = Counter()
-    while kills < KILLS or (seconds and reactor.seconds() < until_then):
+    while kills < (MANY_KILLS if seconds else KILLS) or reactor.seconds() < until_then:
         await deferLater(reactor, dice.uniform(0.2, 1.5))
         process.signal(signal.SIGKILL)
         await site.ended(process, within=20)
