@@ -87,6 +87,8 @@ class Database:
         """
         for listener in self._listeners:
             listener.stop()
+        # What is under way may hint yet, to nobody.
+        self._listeners.clear()
         await self._pool.stop()
 
     @property
