@@ -15,6 +15,10 @@ PAGES = (MessageKind.PAGE, MessageKind.FLAPPING)
 """What tells a problem."""
 
 
+_ENOUGH = 3
+"""Letters of a state by which people know it."""
+
+
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """A message that was held back and may go now.
 
@@ -92,11 +96,15 @@ def digest(told: Sequence[tuple[Place, Held]], code: str, limit: int) -> str:
     counts = [f"{open_} open"] * bool(open_) + [f"{over} over"] * bool(over)
     reasons = {one.because for _, one in told if one.because}
     because = f" ({text.brief(reasons.pop(), 40)})" if len(reasons) == 1 else ""
-    head = f"{', '.join(counts) or f'{len(told)} messages'}{because}: "
+    counted = ", ".join(counts) or f"{len(told)} messages"
     tail = f"\nReply ack {code} for all" if open_ else ""
     # What comes and goes is named once.
-    subjects = dict.fromkeys(_subject(place, one) for place, one in told)
-    return text.listing(head, [("", subject) for subject in subjects], tail, limit)
+    subjects = [("", each) for each in dict.fromkeys(_subject(place, one) for place, one in told)]
+    words = text.listing(f"{counted}{because}: ", subjects, tail, limit)
+    if because and told[0][1].state[:_ENOUGH] not in words:
+        # In a long reason's letters there is half the room: what it is about comes first.
+        words = text.listing(f"{counted}: ", subjects, tail, limit)
+    return words
 
 
 def _subject(place: Place, one: Held) -> text.Subject:

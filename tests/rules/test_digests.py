@@ -184,4 +184,8 @@ def test_a_digest_is_never_longer_than_it_may_and_names_the_first(
     if found:
         words = digest(found, "KWTRZ", limit)
         assert text.segments(words) <= limit
-        assert found[0][1].state.split()[0][:3] in words
+        state = found[0][1].state
+        # Shortened in its middle where names are in an alphabet that leaves half the room; and
+        # GSM-7 has "?" for a character or two that would halve the room of all others.
+        forms = [text.brief(was + state, width) for was in ("", "was ") for width in range(4, 16)]
+        assert any(form in words for form in forms) or (not text.is_gsm7(state) and "?" in words)
