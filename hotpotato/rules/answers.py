@@ -158,7 +158,7 @@ def others_of_stop(name: str, address: str, by: str, *, on_call: bool, reachable
     if reachable:
         return fit(head, "", "", SEGMENTS)
     if on_call:
-        return fit(head, "", " On call, and can't be reached: you are paged too.", SEGMENTS)
+        return fit(head, "", " On call, not reachable: you are paged too.", SEGMENTS)
     return fit(head, "", " There is no other.", SEGMENTS)
 
 

@@ -67,7 +67,7 @@ AUCKLAND = "Pacific/Auckland"
         ),
         (
             answers.others_of_stop("Anna", "+64211234567", "root", on_call=True, reachable=False),
-            "root switched off the phone +64211234567 of Anna. On call, and can't be reached: you"
+            "root switched off the phone +64211234567 of Anna. On call, not reachable: you"
             " are paged too.",
         ),
         (

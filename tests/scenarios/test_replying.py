@@ -653,7 +653,7 @@ async def test_who_stops_their_only_phone_while_on_call_leaves_it_to_the_others(
     for number in (BOB, CLEO):
         notice, page = sorted(world.texts(number))
         assert notice == (
-            f"Anna switched off the phone {ANNA}. On call, and can't be reached: you are paged too."
+            f"Anna switched off the phone {ANNA}. On call, not reachable: you are paged too."
         )
         assert page.startswith("CRITICAL db1/Postgres")
     assert "Anna switched off the phone +64211234567 of Anna" in world.story()
@@ -710,7 +710,7 @@ async def test_a_phone_in_two_tenants_is_off_in_both(world: World) -> None:
         (False,),
         (False,),
     ]
-    end = " On call, and can't be reached: you are paged too."
+    end = " On call, not reachable: you are paged too."
     assert world.texts(DORA) == [f"Ann switched off the phone {ANNA}.{end}"]
     assert world.texts(BOB) == [f"Anna switched off the phone {ANNA}.{end}"]
     await world.reply(ANNA, "start")
