@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_twisted
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from twisted.logger import LogEvent
 
 from hotpotato.testing.database import drop_database, fresh_database
@@ -18,7 +18,7 @@ from tests.leftovers import nothing_left
 from tests.world import World, migrated
 
 # How long an example takes says something about the machine, nothing about us.
-settings.register_profile("hotpotato", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("hotpotato", deadline=None)
 settings.load_profile("hotpotato")
 
 # A run in the background is one that ignores Ctrl-C, and what it starts would inherit that.

@@ -17,7 +17,7 @@ from hotpotato.rules import intake, keys
 from hotpotato.store import notifications, servers
 from hotpotato.store.database import Database
 from hotpotato.store.heartbeats import Heard, Heartbeats
-from hotpotato.store.ingest import Incoming, Ingest, Stored, UnknownKey, idempotency_digest
+from hotpotato.store.ingest import Incoming, Ingest, Stored, UnknownKey
 from hotpotato.vocabulary import Fields
 
 _ANYTHING = {"type": ["string", "number", "boolean", "null"]}
@@ -170,7 +170,7 @@ def _incoming(
         content=intake.content_digest(fields),
         effect=intake.effect(fields.event, fields.state, fields.late),
         fields=fields,
-        idempotency=None if idempotency is None else idempotency_digest(idempotency),
+        idempotency=None if idempotency is None else intake.idempotency_digest(idempotency),
         remark="; ".join((*remarks, *trouble)) or None,
         original=_original(request.body) if remarks else None,
     )

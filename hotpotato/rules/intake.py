@@ -263,6 +263,11 @@ def alert_digest(server_id: int, hostname: str, service_name: str | None) -> byt
     return hashlib.sha256(start + host + service.encode("utf-8", "surrogatepass")).digest()
 
 
+def idempotency_digest(key: str) -> bytes:
+    """32 bytes, which are remembered of an Idempotency-Key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
 def find_v1_key(body: bytes) -> str | None:
     """The V1 key in a body too broken to decode, or None.
 

@@ -100,11 +100,6 @@ class Ingest:
         return [stored.get(order, UnknownKey()) for order in range(1, len(group) + 1)]
 
 
-def idempotency_digest(key: str) -> bytes:
-    """What is remembered of an Idempotency-Key."""
-    return hashlib.sha256(key.encode()).digest()
-
-
 def _claims(item: Incoming) -> Sequence[Claim]:
     # What follows the end of an alert may open another one: that is for the next group.
     ends = item.effect in (Effect.RESOLVE, Effect.ACKNOWLEDGE)

@@ -19,6 +19,7 @@ from hotpotato.interfaces import (
     SenderContext,
     SendOutcome,
 )
+from tests.world import World
 
 
 class NoSettings(msgspec.Struct, frozen=True):
@@ -63,3 +64,17 @@ class _Sender:
     def send(self, message: OutgoingMessage) -> Any:
         self._script.sent.append(message)
         return self._script.then(message)
+
+
+async def hung(world: World, script: Script) -> Deferred[Any]:
+    """A problem comes, and the sender has its page and does not answer.
+
+    Fire what is returned to have it answer. Set `world.hanging` to 0 when it needs no patience any
+    more.
+    """
+    answer: Deferred[Any] = Deferred()
+    script.then = lambda message: answer
+    world.hanging = 1
+    await world.notify()
+    await world.settle()
+    return answer

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
 
 from hotpotato import rota
 from hotpotato.store import people
 from hotpotato.store.database import Transaction
-from tests.scenarios.script import Script
+from tests.scenarios.script import Script, hung
 from tests.world import ANNA, BOB, CLEO, World, step
 
 
@@ -236,10 +235,7 @@ async def test_what_was_with_a_sender_that_is_gone_is_given_up_too(
     scripted: World, script: Script
 ) -> None:
     """The daemon died while it was sending; the next one has no such sender."""
-    script.then = lambda message: Deferred()
-    scripted.hanging = 1
-    await scripted.notify()
-    await scripted.settle()
+    await hung(scripted, script)
     await scripted.crash()
     scripted.hanging = 0
     scripted.sql("UPDATE message SET method = 'pigeon'")

@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from hotpotato.interfaces import Accepted, Rejected
-from tests.scenarios.script import Script
+from tests.scenarios.script import Script, hung
 from tests.world import ANNA, World
 
 
@@ -125,11 +125,7 @@ async def test_who_lost_the_lease_while_frozen_changes_nothing_wrongly(
     scripted: World, script: Script, outcome: str
 ) -> None:
     """The first daemon wakes up when the second has sent it long ago."""
-    slow: Deferred[object] = Deferred()
-    script.then = lambda message: slow
-    scripted.hanging = 1
-    await scripted.notify()
-    await scripted.settle()
+    slow = await hung(scripted, script)
     await scripted.start_daemon(senders={"script": {}})
     scripted.freeze(0)
     scripted.hanging = 0
@@ -149,11 +145,7 @@ async def test_who_lost_the_lease_while_frozen_changes_nothing_wrongly(
 @pytest_twisted.ensureDeferred
 async def test_a_late_acceptance_saves_the_second_attempt(scripted: World, script: Script) -> None:
     """It comes in the ten seconds in which a receipt is waited for."""
-    slow: Deferred[object] = Deferred()
-    script.then = lambda message: slow
-    scripted.hanging = 1
-    await scripted.notify()
-    await scripted.settle()
+    slow = await hung(scripted, script)
     await scripted.start_daemon(senders={"script": {}})
     scripted.freeze(0)
     await scripted.advance(14, step=1)
@@ -263,10 +255,7 @@ async def test_a_daemon_whose_sender_hangs_stops_all_the_same(
     scripted: World, script: Script
 ) -> None:
     """What it was sending is left to the next one."""
-    script.then = lambda message: Deferred()
-    scripted.hanging = 1
-    await scripted.notify()
-    await scripted.settle()
+    await hung(scripted, script)
     await scripted.stop_daemon()
     scripted.hanging = 0
     script.then = lambda message: script.accept()
